@@ -1,0 +1,29 @@
+# What every script here shares; sourced, not run. Works with bash 3.2 (macOS) and later.
+set -euo pipefail
+
+# Exit codes of all scripts: 0 done; 1 a step failed; 2 something that the user has to bring is missing.
+readonly failed=1 missing=2
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+# stop CODE MESSAGE: one line, then the end.
+stop() {
+    local code=$1
+    shift
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit "$code"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The header of the calling script is its help text.
+help() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
+
+# Says how long cargo is going to take where torch-sys has not been compiled yet.
+announce_build() {
+    compgen -G 'target/release/build/torch-sys-*/out/libtch.a' >/dev/null ||
+        say "first build: the C++ of torch-sys takes 2 to 4 minutes on two cores, all of it about 5; later builds take seconds"
+}
