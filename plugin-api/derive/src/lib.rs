@@ -1,0 +1,276 @@
+//! `#[derive(Params)]` and `#[derive(Choice)]` for lorahost plugins; the paths are those of `lorahost_plugin_api`.
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::{
+    Attribute, Data, DataEnum, DataStruct, DeriveInput, Error, Expr, ExprLit, ExprUnary, Fields,
+    Lit, UnOp,
+};
+
+/// A component's parameters.
+///
+/// Every field has a doc comment and `#[param(default = .., min = .., max = ..)]`, or `#[param(skip)]` for state that
+/// starts from `Default`. Types: `f64`, `i64`, `u64`, `usize`, `bool`, `String`, or an enum that derives `Choice`.
+#[proc_macro_derive(Params, attributes(param))]
+pub fn params(input: TokenStream) -> TokenStream {
+    expand(input, derive_params)
+}
+
+/// A parameter that is one of a few names: the variants in snake case.
+#[proc_macro_derive(Choice)]
+pub fn choice(input: TokenStream) -> TokenStream {
+    expand(input, derive_choice)
+}
+
+fn expand(input: TokenStream, derive: fn(&DeriveInput) -> syn::Result<Tokens>) -> TokenStream {
+    syn::parse(input)
+        .and_then(|input| derive(&input))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
+}
+
+fn derive_params(input: &DeriveInput) -> syn::Result<Tokens> {
+    let fields = match &input.data {
+        Data::Struct(DataStruct {
+            fields: Fields::Named(fields),
+            ..
+        }) => Some(&fields.named),
+        Data::Struct(DataStruct {
+            fields: Fields::Unit,
+            ..
+        }) => None,
+        _ => {
+            return Err(Error::new_spanned(
+                input,
+                "Params is derived for structs with named fields",
+            ));
+        }
+    };
+    let name = &input.ident;
+    let (implementation, types, clause) = input.generics.split_for_impl();
+    let summary = escape(first_line(&documentation(&input.attrs)));
+    let mut pieces = Vec::new();
+    let mut readers = Vec::new();
+    for field in fields.into_iter().flatten() {
+        let ident = field
+            .ident
+            .as_ref()
+            .ok_or_else(|| Error::new_spanned(field, "a field needs a name"))?;
+        let attribute = ParamAttribute::read(&field.attrs)?;
+        if attribute.skip {
+            readers.push(quote! { #ident: ::core::default::Default::default() });
+            continue;
+        }
+        let default = attribute.default.ok_or_else(|| {
+            Error::new_spanned(
+                field,
+                "a parameter needs #[param(default = ..)] or #[param(skip)]",
+            )
+        })?;
+        let doc = documentation(&field.attrs);
+        if doc.is_empty() {
+            return Err(Error::new_spanned(
+                field,
+                "a parameter needs a doc comment: it is what users read",
+            ));
+        }
+        let kind = &field.ty;
+        let field_name = ident.unraw().to_string();
+        let start = format!("{{\"name\":\"{field_name}\",\"type\":\"");
+        let least = if attribute.min.is_some() {
+            quote! { "" }
+        } else {
+            quote! { <#kind as ::lorahost_plugin_api::sdk::ParamType>::LEAST }
+        };
+        let bounds: String = [("min", attribute.min), ("max", attribute.max)]
+            .into_iter()
+            .filter_map(|(key, value)| value.map(|value| format!(",\"{key}\":{value}")))
+            .collect();
+        let end = format!(
+            ",\"default\":{default}{bounds},\"doc\":\"{}\"}}",
+            escape(&doc)
+        );
+        pieces.push(quote! { ::lorahost_plugin_api::manifest::Piece::Many(&[
+            ::lorahost_plugin_api::manifest::Piece::Text(#start),
+            ::lorahost_plugin_api::manifest::Piece::Text(<#kind as ::lorahost_plugin_api::sdk::ParamType>::KIND),
+            ::lorahost_plugin_api::manifest::Piece::Text("\",\"choices\":"),
+            ::lorahost_plugin_api::manifest::Piece::Text(<#kind as ::lorahost_plugin_api::sdk::ParamType>::CHOICES),
+            ::lorahost_plugin_api::manifest::Piece::Text(#least),
+            ::lorahost_plugin_api::manifest::Piece::Text(#end),
+        ]) });
+        readers.push(quote! {
+            #ident: ::lorahost_plugin_api::sdk::read_parameter(parameters, #field_name)?
+        });
+    }
+    Ok(quote! {
+        impl #implementation ::lorahost_plugin_api::sdk::Params for #name #types #clause {
+            const SUMMARY: &'static str = #summary;
+            const PARAMETERS: ::lorahost_plugin_api::manifest::Piece =
+                ::lorahost_plugin_api::manifest::Piece::List(&[#(#pieces),*]);
+
+            fn from_parameters(
+                parameters: &::lorahost_plugin_api::Parameters,
+            ) -> ::lorahost_plugin_api::sdk::Result<Self> {
+                let _ = parameters;
+                Ok(Self { #(#readers),* })
+            }
+        }
+    })
+}
+
+/// `#[param(..)]`, its values as JSON.
+#[derive(Default)]
+struct ParamAttribute {
+    skip: bool,
+    default: Option<String>,
+    min: Option<String>,
+    max: Option<String>,
+}
+
+impl ParamAttribute {
+    fn read(attributes: &[Attribute]) -> syn::Result<Self> {
+        let mut found = Self::default();
+        for attribute in attributes
+            .iter()
+            .filter(|attribute| attribute.path().is_ident("param"))
+        {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("skip") {
+                    found.skip = true;
+                    return Ok(());
+                }
+                let slot = match () {
+                    () if meta.path.is_ident("default") => &mut found.default,
+                    () if meta.path.is_ident("min") => &mut found.min,
+                    () if meta.path.is_ident("max") => &mut found.max,
+                    () => return Err(meta.error("expected default, min, max or skip")),
+                };
+                *slot = Some(json(&meta.value()?.parse()?)?);
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+}
+
+/// A literal as JSON: the manifest is made at compile time, so nothing else will do.
+fn json(expr: &Expr) -> syn::Result<String> {
+    match expr {
+        Expr::Lit(ExprLit {
+            lit: Lit::Float(value),
+            ..
+        }) => {
+            let value: f64 = value.base10_parse()?;
+            Ok(format!("{value:?}"))
+        }
+        Expr::Lit(ExprLit {
+            lit: Lit::Int(value),
+            ..
+        }) => Ok(value.base10_digits().to_owned()),
+        Expr::Lit(ExprLit {
+            lit: Lit::Bool(value),
+            ..
+        }) => Ok(value.value.to_string()),
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(value),
+            ..
+        }) => Ok(format!("\"{}\"", escape(&value.value()))),
+        Expr::Unary(ExprUnary {
+            op: UnOp::Neg(_),
+            expr,
+            ..
+        }) => Ok(format!("-{}", json(expr)?)),
+        other => Err(Error::new_spanned(other, "a literal is needed here")),
+    }
+}
+
+fn derive_choice(input: &DeriveInput) -> syn::Result<Tokens> {
+    let Data::Enum(DataEnum { variants, .. }) = &input.data else {
+        return Err(Error::new_spanned(input, "Choice is derived for enums"));
+    };
+    if let Some(variant) = variants
+        .iter()
+        .find(|variant| !matches!(variant.fields, Fields::Unit))
+    {
+        return Err(Error::new_spanned(variant, "a choice holds no data"));
+    }
+    let name = &input.ident;
+    let idents: Vec<_> = variants.iter().map(|variant| &variant.ident).collect();
+    let names: Vec<_> = idents
+        .iter()
+        .map(|ident| snake_case(&ident.to_string()))
+        .collect();
+    let list = format!(
+        "[{}]",
+        names
+            .iter()
+            .map(|name| format!("\"{name}\""))
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    Ok(quote! {
+        impl ::lorahost_plugin_api::sdk::Choice for #name {
+            const NAMES: &'static str = #list;
+
+            fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    #(#names => Some(Self::#idents),)*
+                    _ => None,
+                }
+            }
+        }
+    })
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::new();
+    for (index, letter) in name.chars().enumerate() {
+        if letter.is_uppercase() && index > 0 {
+            out.push('_');
+        }
+        out.extend(letter.to_lowercase());
+    }
+    out
+}
+
+fn documentation(attributes: &[Attribute]) -> String {
+    let lines = attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("doc"))
+        .filter_map(
+            |attribute| match &attribute.meta.require_name_value().ok()?.value {
+                Expr::Lit(ExprLit {
+                    lit: Lit::Str(text),
+                    ..
+                }) => Some(text.value().trim().to_owned()),
+                _ => None,
+            },
+        );
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The inside of a JSON string.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            letter if letter.is_control() => {
+                out.extend(format!("\\u{:04x}", u32::from(letter)).chars());
+            }
+            letter => out.push(letter),
+        }
+    }
+    out
+}

@@ -1,0 +1,211 @@
+//! The plugin's view of the host: safe methods over the tables that were found when a component was created.
+
+use std::ffi::c_void;
+use std::sync::OnceLock;
+
+use abi_stable::std_types::{RResult, RSlice, RStr};
+
+use super::tables::{
+    Argument, Description, Failure, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output,
+    TENSOR, TensorTable, WEIGHT, WeightTable, table,
+};
+use crate::sdk::{Error, Result};
+
+/// The tables of the host, looked up once a plugin file.
+#[derive(Clone, Copy)]
+pub struct Host {
+    tensor: &'static TensorTable,
+    log: Option<&'static LogTable>,
+    weight: Option<&'static WeightTable>,
+    head: Option<&'static HeadTable>,
+}
+
+static HOST: OnceLock<Host> = OnceLock::new();
+
+/// Remembers the host that makes a component. Later calls change nothing: a plugin file has one host.
+///
+/// # Errors
+/// When `host` is null, or lacks tensors.
+///
+/// # Safety
+/// `host` is null, or points to a [`HostTable`] that lives as long as the process.
+pub(super) unsafe fn connect(host: *const c_void) -> Result<()> {
+    if HOST.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: by this function's own contract.
+    match unsafe { table::<HostTable>(host) } {
+        Some(host) => connect_static(host),
+        None => Err(Error::new("the host passed no table")),
+    }
+}
+
+/// Remembers a host of this very process, such as that of the unit tests. Later calls change nothing.
+///
+/// # Errors
+/// When the host lacks tensors.
+pub fn connect_static(host: &'static HostTable) -> Result<()> {
+    if HOST.get().is_none() {
+        let _ = HOST.set(Host::new(host)?);
+    }
+    Ok(())
+}
+
+/// The host of this plugin.
+///
+/// # Errors
+/// Outside of a host: in a unit test that did not call `testing::install`.
+pub fn connected() -> Result<Host> {
+    HOST.get().copied().ok_or_else(|| {
+        Error::new("no host: tensors exist within calls of lorahost only")
+            .with_help("in a unit test, call lorahost_plugin_api::testing::install() first")
+    })
+}
+
+impl Host {
+    fn new(host: &'static HostTable) -> Result<Self> {
+        let find = |id: &str| (host.extension)(RStr::from_str(id));
+        // SAFETY: the id of a table names its type, and a host's tables live as long as the process.
+        let tables = unsafe {
+            (
+                table(find(TENSOR)),
+                table(find(LOG)),
+                table(find(WEIGHT)),
+                table(find(HEAD)),
+            )
+        };
+        let (tensor, log, weight, head) = tables;
+        Ok(Self {
+            tensor: tensor.ok_or_else(|| Error::new(format!("the host has no {TENSOR}")))?,
+            log,
+            weight,
+            head,
+        })
+    }
+
+    #[must_use]
+    pub fn tensor(self) -> TensorHost {
+        TensorHost(self.tensor)
+    }
+
+    #[must_use]
+    pub fn log(self) -> Option<LogHost> {
+        self.log.map(LogHost)
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn weight(self) -> Result<WeightHost> {
+        self.weight.map(WeightHost).ok_or_else(|| missing(WEIGHT))
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn head(self) -> Result<HeadHost> {
+        self.head.map(HeadHost).ok_or_else(|| missing(HEAD))
+    }
+}
+
+fn missing(id: &str) -> Error {
+    Error::new(format!("this host has no extension {id}"))
+        .with_help("name it in REQUIRES, so that it is checked first")
+}
+
+fn result<T>(result: RResult<T, Failure>) -> Result<T> {
+    result
+        .into_result()
+        .map_err(|failure| Error::new(failure.message.as_str()))
+}
+
+/// [`TensorTable`], safely.
+#[derive(Clone, Copy)]
+pub struct TensorHost(&'static TensorTable);
+
+impl TensorHost {
+    pub(crate) fn resolve(self, name: &str, overload: &str) -> Result<u64> {
+        result((self.0.resolve)(
+            RStr::from_str(name),
+            RStr::from_str(overload),
+        ))
+    }
+
+    pub(crate) fn call(
+        self,
+        operator: u64,
+        arguments: &[Argument],
+        named: &[Named<'_>],
+    ) -> Result<Vec<Output>> {
+        result((self.0.call)(
+            operator,
+            RSlice::from_slice(arguments),
+            RSlice::from_slice(named),
+        ))
+        .map(Into::into)
+    }
+
+    pub(crate) fn clone_handle(self, tensor: u64) -> Result<u64> {
+        result((self.0.clone)(tensor))
+    }
+
+    pub(crate) fn drop_handle(self, tensor: u64) {
+        (self.0.drop)(tensor);
+    }
+
+    pub(crate) fn describe(self, tensor: u64) -> Result<Description> {
+        result((self.0.describe)(tensor))
+    }
+
+    pub(crate) fn put_bytes(self, bytes: &[u8], shape: &[i64], dtype: i32) -> Result<u64> {
+        result((self.0.from_bytes)(
+            RSlice::from_slice(bytes),
+            RSlice::from_slice(shape),
+            dtype,
+        ))
+    }
+
+    pub(crate) fn to_bytes(self, tensor: u64) -> Result<Vec<u8>> {
+        result((self.0.to_bytes)(tensor)).map(Into::into)
+    }
+
+    pub(crate) fn defaults(self) -> Description {
+        (self.0.defaults)()
+    }
+}
+
+/// [`LogTable`], safely.
+#[derive(Clone, Copy)]
+pub struct LogHost(&'static LogTable);
+
+impl LogHost {
+    pub(crate) fn log(self, level: u32, message: &str) {
+        (self.0.log)(level, RStr::from_str(message));
+    }
+
+    pub(crate) fn warn(self, message: &str) {
+        self.log(2, message);
+    }
+}
+
+/// [`WeightTable`], safely.
+#[derive(Clone, Copy)]
+pub struct WeightHost(&'static WeightTable);
+
+impl WeightHost {
+    pub(crate) fn weight(self) -> Result<u64> {
+        result((self.0.weight)())
+    }
+}
+
+/// [`HeadTable`], safely.
+#[derive(Clone, Copy)]
+pub struct HeadHost(&'static HeadTable);
+
+impl HeadHost {
+    pub(crate) fn layer(self, name: &str, x: u64) -> Result<u64> {
+        result((self.0.layer)(RStr::from_str(name), x))
+    }
+
+    pub(crate) fn dropout(self, x: u64, p: f64) -> Result<u64> {
+        result((self.0.dropout)(x, p))
+    }
+}

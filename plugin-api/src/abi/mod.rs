@@ -1,0 +1,24 @@
+//! The binary interface: the only `unsafe` code of this crate and the only place where `abi_stable` is seen.
+//!
+//! A plugin exports one root module of three functions, which never changes its layout. Everything else is asked for
+//! by a string id and answered by a table or by null ("this side does not have it"). A table starts with its size in
+//! bytes, so that a later version may append to it; what cannot be appended gets a new id.
+
+mod export;
+mod host;
+mod lift;
+mod serve;
+mod tables;
+
+pub use abi_stable;
+pub use export::{
+    Component, Header, answered, constructor, create, erased, manifest_text, root_module,
+};
+pub use host::{HeadHost, Host, LogHost, TensorHost, WeightHost, connect_static, connected};
+pub use lift::{LiftError, Lifted, lift};
+pub use serve::TensorServer;
+pub use tables::{
+    Argument, COMPONENT, ComponentTable, Description, Failure, FailureCode, HEAD, HeadTable,
+    HostTable, LOG, LogTable, Named, Output, Plugin, PluginRef, Reply, TENSOR, TensorTable, WEIGHT,
+    WeightTable, table, tag,
+};

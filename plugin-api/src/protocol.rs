@@ -1,0 +1,338 @@
+//! What host and plugin say to each other: JSON messages beside tensor handles.
+//!
+//! A message grows by optional fields alone, so an older plugin reads a newer host's messages and the other way round:
+//! unknown fields are ignored, absent ones have a default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// The ABI that this crate speaks. 0 may still change; 1 will be frozen.
+pub const ABI: u32 = 0;
+
+/// [`ABI`] as text, for the manifest that is made at compile time.
+pub const ABI_TEXT: &str = "0";
+
+/// The section of a plugin file that holds its [`Manifest`] as JSON.
+pub const MANIFEST_SECTION: &str = ".lorahost.manifest";
+
+/// What a plugin file says of itself without being run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub abi: u32,
+    /// Name of the crate.
+    pub package: String,
+    /// Version of the crate.
+    pub version: String,
+    #[serde(default)]
+    pub licence: String,
+    pub components: Vec<ComponentManifest>,
+}
+
+/// One component: an init scheme, alpha policy, optimizer or head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComponentManifest {
+    /// `init`, `alpha`, `optimizer`, `head`; a later host may know more.
+    pub kind: String,
+    /// Unique within its kind: `gaussian`.
+    pub name: String,
+    /// One line.
+    #[serde(default)]
+    pub summary: String,
+    /// Host extensions that it cannot do without.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
+}
+
+/// One parameter of a component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parameter {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: ParameterKind,
+    pub default: Value,
+    /// Smallest value allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest value allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The strings that [`ParameterKind::Choice`] allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    #[serde(default)]
+    pub doc: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParameterKind {
+    Float,
+    Int,
+    Bool,
+    String,
+    Choice,
+}
+
+/// A linear layer that gets factors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Hugging Face's module name: `encoder.layer.0.attention.self.query`.
+    pub name: String,
+    /// Place among the layers that get factors, from 0.
+    pub index: usize,
+    pub fan_in: usize,
+    pub fan_out: usize,
+    pub rank: usize,
+    /// s in y = W x + s B A x.
+    pub scale: f64,
+    /// `attention`, `mlp`, `head` or `other`.
+    #[serde(default)]
+    pub role: String,
+}
+
+/// One of the two factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Factor {
+    A,
+    B,
+}
+
+/// Asks an init scheme for the factors of a layer; the reply carries A and B.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InitRequest {
+    pub layer: Layer,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct InitReply {
+    #[serde(default)]
+    pub compensate: bool,
+    #[serde(default)]
+    pub frozen: Option<Factor>,
+}
+
+/// Asks an alpha policy for the scale of a layer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AlphaRequest {
+    pub layer: Layer,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AlphaReply {
+    /// Like its neighbours NaN where it arrives as null, which is how JSON has NaN and infinity.
+    #[serde(deserialize_with = "null_or_number")]
+    pub scale: f64,
+    #[serde(default = "one", deserialize_with = "null_or_number")]
+    pub lr_a: f64,
+    #[serde(default = "one", deserialize_with = "null_or_number")]
+    pub lr_b: f64,
+}
+
+fn null_or_number<'de, D: Deserializer<'de>>(source: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(source)?.unwrap_or(f64::NAN))
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What a parameter is to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// `[rank, fan_in]`.
+    A,
+    /// `[fan_out, rank]`.
+    B,
+    /// Weight of a linear layer of the model.
+    Base,
+    Bias,
+    /// Gain or shift of a normalisation.
+    Norm,
+    Embedding,
+    /// Weight or bias of the task head.
+    Head,
+}
+
+/// What an optimizer knows of a parameter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParameterInfo {
+    /// Hugging Face's name, or the module's with `.lora_A` or `.lora_B`.
+    pub name: String,
+    pub role: Role,
+    /// Shared by the A and the B of one layer.
+    #[serde(default)]
+    pub pair: Option<usize>,
+    /// s of the pair; 1 for the others.
+    #[serde(default = "one")]
+    pub scale: f64,
+    /// Factor on the learning rate.
+    #[serde(default = "one")]
+    pub lr: f64,
+    /// Whether weight decay applies.
+    #[serde(default = "yes")]
+    pub decay: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PrepareRequest {
+    pub parameters: Vec<ParameterInfo>,
+}
+
+/// One step; the tensors are the parameters, then their gradients.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct StepRequest {
+    /// From 1.
+    pub step: u64,
+    pub lr: f64,
+}
+
+/// Names of the state tensors that go beside it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct OptimizerState {
+    pub names: Vec<String>,
+}
+
+/// Where an evaluation, a checkpoint or the end stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvaluationPhase {
+    Before,
+    After,
+}
+
+/// What the data is, for a head.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Names of the classes in the order of their numbers; empty where the data has none.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    pub vocab_size: usize,
+    #[serde(default)]
+    pub mask_token: Option<i64>,
+    /// Ids that are never text: `[CLS]`, `[SEP]`, `[PAD]`, ...
+    #[serde(default)]
+    pub special_tokens: Vec<i64>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HeadPrepareRequest {
+    pub task: Task,
+}
+
+/// Which of the model's heads a task needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadPlan {
+    /// A layout that the model may know: `pooled` (one vector a row) or `vocabulary` (one a token).
+    pub layout: String,
+    /// Width of the last layer; the layout `vocabulary` brings its own.
+    #[serde(default)]
+    pub outputs: Option<usize>,
+}
+
+/// The layers of the model's head, in order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeadLayers {
+    pub layers: Vec<HeadLayer>,
+    /// Where the first layer looks; absent for heads that see every token.
+    #[serde(default)]
+    pub pooled: Option<Pooled>,
+}
+
+/// The token of a row that stands for the whole of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooled {
+    First,
+    Last,
+}
+
+/// One layer of the model's head; the host owns its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadLayer {
+    /// Hugging Face's module name: `pre_classifier`.
+    pub name: String,
+    pub kind: HeadLayerKind,
+    pub fan_in: usize,
+    pub fan_out: usize,
+    pub bias: bool,
+    /// Applied after the layer.
+    #[serde(default)]
+    pub activation: Option<Activation>,
+    /// Probability of the dropout after the activation.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Whether the weights came with the model.
+    #[serde(default)]
+    pub pretrained: bool,
+    /// Whether the weight is the model's own embedding.
+    #[serde(default)]
+    pub tied: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadLayerKind {
+    Linear,
+    Norm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    Relu,
+    Tanh,
+    /// With the error function.
+    Gelu,
+    /// With the tanh approximation.
+    GeluTanh,
+    Silu,
+}
+
+/// Of `inputs` and `forward`: which pass this is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ForwardRequest {
+    pub training: bool,
+}
+
+/// Whether the tokens in the reply are followed by labels.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct InputsReply {
+    pub labels: bool,
+}
+
+/// The reply carries the sum of the loss.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ForwardReply {
+    /// What the sum runs over.
+    pub count: u64,
+}
+
+/// What an evaluation measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// By name: `accuracy`, `macro_f1`. JSON has no NaN and no infinity: they travel as null and arrive as NaN.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub values: BTreeMap<String, f64>,
+    /// The one of them that a table shows.
+    pub headline: String,
+    /// Its short name in `results.json`: `acc` gives `test_acc`.
+    pub short: String,
+    pub higher_is_better: bool,
+}
+
+fn null_is_nan<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(source)?;
+    Ok(values
+        .into_iter()
+        .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
+        .collect())
+}

@@ -1,0 +1,31 @@
+//! What an author writes against: plain traits, a tensor that drops itself, typed parameters.
+
+mod alpha;
+mod call;
+mod context;
+mod error;
+mod head;
+mod init;
+mod operators;
+mod optimizer;
+mod params;
+mod tensor;
+mod value;
+
+pub use alpha::{Alpha, AlphaPolicy, Scale};
+pub use call::{Answer, Call, kind};
+pub use context::Context;
+pub use error::{Error, Result};
+pub use head::{Batch, Head, HeadContext, Inputs, Loss, TaskHead};
+pub use init::{Factors, Init, InitScheme};
+#[cfg(feature = "testing")]
+pub(crate) use operators::caught;
+#[cfg(test)]
+pub(crate) use operators::{IN_PLACE, METHODS};
+pub use operators::{Operator, cat, op, stack};
+pub use optimizer::{Group, Optimize, Optimizer, Parameter, State};
+#[doc(hidden)]
+pub use params::read_parameter;
+pub use params::{Choice, ParamType, Params, parameters_from_json};
+pub use tensor::{Device, Kind, Tensor};
+pub use value::{Arg, Value};

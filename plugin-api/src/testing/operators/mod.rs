@@ -1,0 +1,13 @@
+//! The operators that the fake host knows, as rows of schema and function.
+
+mod create;
+mod elementwise;
+mod linear_algebra;
+mod reduce;
+mod shape;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use linear_algebra::linear;
+pub use table::{call, resolve};
