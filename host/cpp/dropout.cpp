@@ -1,0 +1,131 @@
+// Dropout whose mask is a function of a key alone: the same on every device and for every number of threads, and
+// drawn again in the backward pass instead of being kept.
+//
+// Elements are dealt in blocks. A block's bits come from eight xoshiro256+ generators seeded by splitmix64 from the key
+// and the block's number, 16 bits an element; an element is dropped where its bits lie below p * 65536. The generators'
+// arithmetic is 64-bit integers only, so vector width changes the speed and not the mask.
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "lorahost.h"
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#define LORAHOST_VECTORISED __attribute__((target_clones("avx2", "default")))
+#else
+#define LORAHOST_VECTORISED
+#endif
+
+namespace {
+
+constexpr int64_t kLanes = 8;
+constexpr int64_t kBlock = 4096;
+
+uint64_t splitmix64(uint64_t& state) {
+  uint64_t z = (state += 0x9e3779b97f4a7c15ULL);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+// The 16 bits of each element of one block.
+LORAHOST_VECTORISED
+void fill_bits(uint64_t key, uint64_t block, uint64_t* bits) {
+  uint64_t seed = key;
+  seed = splitmix64(seed) ^ block;
+  uint64_t s0[kLanes], s1[kLanes], s2[kLanes], s3[kLanes];
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    s0[lane] = splitmix64(seed);
+    s1[lane] = splitmix64(seed);
+    s2[lane] = splitmix64(seed);
+    s3[lane] = splitmix64(seed);
+  }
+  for (int64_t word = 0; word < kBlock / 4; word += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      bits[word + lane] = s0[lane] + s3[lane];
+      const uint64_t shifted = s1[lane] << 17;
+      s2[lane] ^= s0[lane];
+      s3[lane] ^= s1[lane];
+      s1[lane] ^= s2[lane];
+      s0[lane] ^= s3[lane];
+      s2[lane] ^= shifted;
+      s3[lane] = (s3[lane] << 45) | (s3[lane] >> 19);
+    }
+  }
+}
+
+LORAHOST_VECTORISED
+void mask_block(const uint16_t* bits, uint32_t threshold, int64_t count, uint8_t* keep) {
+  for (int64_t i = 0; i < count; ++i) keep[i] = bits[i] >= threshold;
+}
+
+LORAHOST_VECTORISED
+void scale_block(const uint16_t* bits, uint32_t threshold, float scale, int64_t count, const float* in, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = bits[i] >= threshold ? in[i] * scale : 0.0f;
+}
+
+template <typename Use>
+void each_block(uint64_t key, int64_t count, Use use) {
+  std::array<uint64_t, kBlock / 4> words;
+  std::array<uint16_t, kBlock> bits;
+  for (int64_t start = 0; start < count; start += kBlock) {
+    fill_bits(key, static_cast<uint64_t>(start / kBlock), words.data());
+    std::memcpy(bits.data(), words.data(), sizeof(bits));
+    use(bits.data(), start, std::min(kBlock, count - start));
+  }
+}
+
+// x times its mask. One pass for float32 on the CPU; elsewhere the mask is drawn on the CPU and sent over.
+at::Tensor masked(const at::Tensor& x, uint32_t threshold, uint64_t key) {
+  const double scale = 65536.0 / (65536.0 - threshold);
+  const int64_t count = x.numel();
+  if (x.is_cpu() && x.scalar_type() == at::kFloat) {
+    const at::Tensor in = x.contiguous();
+    at::Tensor out = at::empty_like(in);
+    const float* from = in.const_data_ptr<float>();
+    float* to = out.mutable_data_ptr<float>();
+    each_block(key, count, [&](const uint16_t* bits, int64_t start, int64_t length) {
+      scale_block(bits, threshold, static_cast<float>(scale), length, from + start, to + start);
+    });
+    return out;
+  }
+  at::Tensor keep = at::empty(x.sizes(), at::TensorOptions().dtype(at::kByte));
+  uint8_t* to = keep.mutable_data_ptr<uint8_t>();
+  each_block(key, count, [&](const uint16_t* bits, int64_t start, int64_t length) {
+    mask_block(bits, threshold, length, to + start);
+  });
+  return x.mul(keep.to(x.device(), x.scalar_type())).mul_(scale);
+}
+
+struct Dropout : torch::autograd::Function<Dropout> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t threshold,
+                            int64_t key) {
+    context->saved_data["threshold"] = threshold;
+    context->saved_data["key"] = key;
+    return masked(x, static_cast<uint32_t>(threshold), static_cast<uint64_t>(key));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto threshold = static_cast<uint32_t>(context->saved_data["threshold"].toInt());
+    const auto key = static_cast<uint64_t>(context->saved_data["key"].toInt());
+    return {masked(gradients[0], threshold, key), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+// Writes a new tensor to *out and returns null, or returns a message that the caller frees.
+extern "C" char* lh_dropout(const at::Tensor* x, double p, uint64_t key, at::Tensor** out) {
+  return lorahost::guarded([&] {
+    const auto threshold = static_cast<int64_t>(std::lround(p * 65536.0));
+    TORCH_CHECK(threshold >= 0 && threshold < 65536, "dropout probability ", p, " is outside 0 <= p < 1");
+    *out = new at::Tensor(threshold == 0 ? *x : Dropout::apply(*x, threshold, static_cast<int64_t>(key)));
+  });
+}

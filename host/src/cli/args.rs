@@ -1,0 +1,272 @@
+//! The arguments of `lorahost`. Flags that are aliases of keys come from the schema, with their help.
+
+use std::path::PathBuf;
+
+use clap::builder::ArgAction;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::spec::schema::{self, Fallback, Key, Kind};
+use crate::spec::{Layer, Origin, RawSpec, SpecError, Value};
+
+const ABOUT: &str = "\
+At which learning rate is LoRA as good as full fine-tuning?
+
+Trains a model at each learning rate with LoRA, with full fine-tuning or with both, and reports
+validation loss and test accuracy. Init scheme, alpha policy, optimizer and task head are plugins.
+Without --model and --data it runs a small built-in example.";
+
+const AFTER_HELP: &str = "\
+Several values after a flag are an axis: lorahost --rank 16 32 64 --lrs 1e-4 3e-4 1e-3
+Exit codes: 0 done, 1 failure, 2 bad input, 3 some runs failed, 130 interrupted";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "lorahost", version, about = ABOUT, after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true, next_line_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+    #[command(subcommand)]
+    pub command: Option<Subcommands>,
+}
+
+/// What the main job takes.
+#[derive(Debug, Default, Args)]
+pub struct ExperimentArgs {
+    /// Experiment file in TOML; flags go before it
+    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
+    pub config: Option<PathBuf>,
+    #[arg(long, value_name = "KEY=VALUE", help = "Set any key, such as lora.init_scale_a=2 or init.std_a=[0.01,0.02]; `lorahost keys` lists them", help_heading = "Experiment", num_args = 1..)]
+    pub set: Vec<String>,
+    /// Plugin file; what it holds alone of its kind is selected
+    #[arg(long, value_name = "FILE", help_heading = "Components", num_args = 1..)]
+    pub plugin: Vec<PathBuf>,
+    #[arg(
+        long,
+        help = "Full fine-tuning in place of LoRA [key: method = \"full\"]",
+        help_heading = "Experiment"
+    )]
+    pub full_finetune: bool,
+    #[arg(
+        long,
+        help = "LoRA and full fine-tuning [key: method = [\"lora\", \"full\"]]",
+        help_heading = "Experiment"
+    )]
+    pub with_full_finetune: bool,
+    #[command(flatten)]
+    pub keys: KeyArgs,
+}
+
+/// The flags that are aliases of keys, as they were given.
+#[derive(Debug, Default)]
+pub struct KeyArgs {
+    given: Vec<GivenFlag>,
+}
+
+#[derive(Debug)]
+struct GivenFlag {
+    long: &'static str,
+    key: &'static str,
+    words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Say more; twice for details
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Say only what went wrong
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Output"
+    )]
+    pub quiet: bool,
+    /// Form of log lines
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Subcommands {
+    /// List plugins, or look into one, without running them
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// List every key of an experiment file, with default and meaning
+    Keys,
+    /// Carry out runs for a parent process
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the plugins that are found
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show components and parameters of one plugin file
+    Inspect {
+        /// A plugin, such as `plugins/gaussian_init.so`
+        file: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl ExperimentArgs {
+    /// Reads the experiment file and lays the flags over it.
+    ///
+    /// # Errors
+    /// The file cannot be read; a key is unknown or given twice; a value does not fit its key.
+    pub fn raw_spec(&self) -> Result<RawSpec, SpecError> {
+        let file = self.config.as_deref().map(Layer::from_file).transpose()?;
+        Ok(RawSpec::new(file, self.layer()?))
+    }
+
+    /// The flags and `--set` alone.
+    fn layer(&self) -> Result<Layer, SpecError> {
+        let mut layer = Layer::default();
+        let text = |text: &str| Value::Text(text.to_owned());
+        if self.full_finetune {
+            layer.set(
+                "method",
+                text("full"),
+                &Origin::Flag("--full-finetune".to_owned()),
+            )?;
+        }
+        if self.with_full_finetune {
+            let both = Value::List(vec![text("lora"), text("full")]);
+            layer.set(
+                "method",
+                both,
+                &Origin::Flag("--with-full-finetune".to_owned()),
+            )?;
+        }
+        for GivenFlag { long, key, words } in &self.keys.given {
+            layer.set(
+                key,
+                Value::of_words(words),
+                &Origin::Flag(format!("--{long}")),
+            )?;
+        }
+        for assignment in &self.set {
+            layer.set_text(assignment)?;
+        }
+        Ok(layer)
+    }
+}
+
+impl Args for KeyArgs {
+    fn augment_args(mut command: Command) -> Command {
+        for (flag, key, help) in flags() {
+            let mut arg = Arg::new(flag.long)
+                .long(flag.long)
+                .value_name(flag.value)
+                .help(help)
+                .help_heading(heading(key))
+                .action(ArgAction::Append)
+                .allow_negative_numbers(true);
+            if key.is_axis() {
+                arg = arg.num_args(1..);
+            }
+            if let Some(alias) = flag.alias {
+                arg = arg.visible_alias(alias);
+            }
+            command = command.arg(arg);
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for KeyArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Vec::new();
+        let keys = schema::KEYS
+            .iter()
+            .filter_map(|key| key.flag.map(|flag| (flag.long, key.name)));
+        let parameters = schema::PARAMETER_FLAGS
+            .iter()
+            .map(|flag| (flag.flag.long, flag.key));
+        for (long, key) in keys.chain(parameters) {
+            if let Some(words) = matches.get_many::<String>(long) {
+                given.push(GivenFlag {
+                    long,
+                    key,
+                    words: words.cloned().collect(),
+                });
+            }
+        }
+        Ok(Self { given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Every flag of the schema with the key that it belongs to, and its help.
+fn flags() -> impl Iterator<Item = (schema::Flag, &'static Key, String)> {
+    schema::KEYS
+        .iter()
+        .filter_map(|key| Some((key.flag?, key)))
+        .flat_map(|(flag, key)| {
+            let own = std::iter::once((flag, key, help(key)));
+            let of_parameters = schema::PARAMETER_FLAGS
+                .iter()
+                .filter(|parameter| {
+                    schema::find_parameter(parameter.key)
+                        .is_some_and(|(kind, _)| kind.name == key.name)
+                })
+                .map(move |parameter| (parameter.flag, key, parameter.doc.to_owned()));
+            own.chain(of_parameters)
+        })
+}
+
+fn help(key: &Key) -> String {
+    let choices = match key.kind {
+        Kind::Choice(choices) => format!(": {}", choices.join(", ")),
+        _ => String::new(),
+    };
+    let default = match key.default {
+        Fallback::Is(toml) => toml.trim_matches(['"', '[', ']']).replace(',', ""),
+        Fallback::Builtin(text) | Fallback::Unset(text) => text.to_owned(),
+        Fallback::Seed => "as seed".to_owned(),
+    };
+    format!("{}{choices} [default: {default}]", key.doc)
+}
+
+fn heading(key: &Key) -> &'static str {
+    match key.section() {
+        _ if key.kind == Kind::Component => "Components",
+        "model" | "data" => "Model and data",
+        "lora" => "LoRA",
+        "train" => "Training",
+        "run" => "Execution",
+        _ => "Experiment",
+    }
+}

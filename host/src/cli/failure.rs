@@ -1,0 +1,57 @@
+//! Everything that can end a command, and the exit code that it means.
+
+use std::io;
+
+use thiserror::Error;
+
+use super::exit::Exit;
+use crate::plugins::PluginError;
+use crate::record::RecordError;
+use crate::spec::SpecError;
+use crate::sweep::{PrepareError, SweepError, WorkerError};
+use crate::train::DeviceError;
+
+/// An error that ended a command.
+#[derive(Debug, Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot find this program's own file: {0}")]
+    OwnFile(io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
+impl Failure {
+    /// What the user gave wrong is [`Exit::Usage`], all else [`Exit::Failure`].
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Prepare(PrepareError::Record(_)) => Exit::Failure,
+            Self::Spec(_)
+            | Self::Plugin(_)
+            | Self::Device(_)
+            | Self::Prepare(_)
+            | Self::Record(
+                RecordError::NotOurs { .. }
+                | RecordError::NotAFolder { .. }
+                | RecordError::Busy { .. }
+                | RecordError::Newer { .. },
+            ) => Exit::Usage,
+            _ => Exit::Failure,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The command line: reads arguments, prints, maps errors to exit codes; decides nothing.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "this is where lorahost talks to the terminal"
+)]
+
+pub mod args;
+pub mod exit;
+
+mod experiment;
+mod failure;
+mod logging;
+mod output;
+mod plugin;
+mod watch;
+
+use args::{Cli, PluginCommand, Subcommands};
+use exit::Exit;
+use failure::Failure;
+
+use crate::spec::schema;
+use crate::sweep::worker_main;
+use crate::train::Trainer;
+
+/// Does what the arguments ask for; an error is printed here, on one line.
+#[must_use]
+pub fn run(cli: &Cli) -> Exit {
+    logging::start(&cli.log, matches!(cli.command, Some(Subcommands::Worker)));
+    dispatch(cli).unwrap_or_else(|failure| {
+        eprintln!("lorahost: {failure}");
+        failure.exit()
+    })
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    match &cli.command {
+        None => experiment::run(&cli.experiment, &cli.log),
+        Some(Subcommands::Plugin(PluginCommand::List { json })) => plugin::list(*json),
+        Some(Subcommands::Plugin(PluginCommand::Inspect { file, json })) => {
+            plugin::inspect(file, *json)
+        }
+        Some(Subcommands::Keys) => {
+            output::print(&schema::listing())?;
+            Ok(Exit::Ok)
+        }
+        Some(Subcommands::Worker) => {
+            worker_main(&mut Trainer::default())?;
+            Ok(Exit::Ok)
+        }
+    }
+}

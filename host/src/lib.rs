@@ -1,0 +1,20 @@
+//! lorahost: at which learning rate is LoRA as good as full fine-tuning, and what moves that optimum?
+//!
+//! Data takes one way: [`spec`] -> [`data`] -> [`model`] + [`adapter`] -> [`train`] -> [`record`] -> [`report`].
+
+pub mod adapter;
+pub mod atomic;
+pub mod cli;
+pub mod data;
+pub mod digest;
+pub mod dropout;
+pub mod model;
+pub mod native;
+pub mod nearest;
+pub mod plugins;
+pub mod random;
+pub mod record;
+pub mod report;
+pub mod spec;
+pub mod sweep;
+pub mod train;

@@ -1,0 +1,42 @@
+//! Elementwise functions between linear layers.
+
+pub use lorahost_plugin_api::protocol::Activation;
+use tch::{TchError, Tensor};
+
+/// Names in Hugging Face's `config.json`.
+const NAMES: &[(&str, Activation)] = &[
+    ("gelu", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("tanh", Activation::Tanh),
+];
+
+/// The activation that `config.json` calls `name`.
+#[must_use]
+pub fn named(name: &str) -> Option<Activation> {
+    NAMES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, activation)| *activation)
+}
+
+/// All names that [`named`] knows.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    NAMES.iter().map(|(name, _)| *name).collect()
+}
+
+/// # Errors
+/// What libtorch reports.
+pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, TchError> {
+    match activation {
+        Activation::Gelu => x.f_gelu("none"),
+        Activation::GeluTanh => x.f_gelu("tanh"),
+        Activation::Relu => x.f_relu(),
+        Activation::Silu => x.f_silu(),
+        Activation::Tanh => x.f_tanh(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Sequences packed one after another, checked against the model that is to see them.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::ModelError;
+
+/// Sequences packed one after another: no padding, positions restart with each. [`super::Model::pack`] makes one.
+#[derive(Debug)]
+pub struct PackedBatch {
+    /// Token ids, `[total]`.
+    pub ids: Tensor,
+    /// Position of each token in its sequence, `[total]`.
+    pub positions: Tensor,
+    /// Where each sequence starts, and the total at the end: `rows + 1` numbers.
+    pub offsets: Vec<i64>,
+    /// Length of each sequence.
+    pub lengths: Vec<i64>,
+}
+
+impl PackedBatch {
+    /// Packs `ids`, int64 `[total]`, for a model of that many token ids and positions.
+    pub(super) fn new(
+        ids: &Tensor,
+        offsets: &[i64],
+        vocabulary: i64,
+        max_positions: i64,
+    ) -> Result<Self, ModelError> {
+        let wrong = |text: String| Err(ModelError::Batch(text));
+        if ids.kind() != Kind::Int64 || ids.dim() != 1 {
+            return wrong(format!("ids are {:?} {:?}", ids.kind(), ids.size()));
+        }
+        let total = ids.size()[0];
+        if offsets.len() < 2 || offsets[0] != 0 || offsets.last() != Some(&total) {
+            return wrong(format!("offsets must run from 0 to the {total} tokens"));
+        }
+        let lengths: Vec<i64> = offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        if let Some(row) = lengths.iter().position(|&length| length < 1) {
+            return wrong(format!("row {row} has no token"));
+        }
+        if let Some(row) = lengths.iter().position(|&length| length > max_positions) {
+            return wrong(format!(
+                "row {row} has {} tokens, and the model has {max_positions} positions",
+                lengths[row]
+            ));
+        }
+        if let Some(id) = foreign(ids, vocabulary)? {
+            return Err(ModelError::Token { id, vocabulary });
+        }
+        let positions: Vec<i64> = lengths.iter().flat_map(|&length| 0..length).collect();
+        Ok(Self {
+            ids: ids.shallow_clone(),
+            positions: Tensor::f_from_slice(&positions)?.f_to_device(ids.device())?,
+            offsets: offsets.to_vec(),
+            lengths,
+        })
+    }
+
+    /// Number of sequences.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.lengths.len()
+    }
+}
+
+/// An id that is not one of the vocabulary's, if there is any.
+fn foreign(ids: &Tensor, vocabulary: i64) -> Result<Option<i64>, TchError> {
+    let (least, most) = ids.f_aminmax(None, false)?;
+    let ends = [least.f_int64_value(&[])?, most.f_int64_value(&[])?];
+    Ok(ends.into_iter().find(|id| !(0..vocabulary).contains(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pack(ids: &[i64], offsets: &[i64]) -> Result<PackedBatch, ModelError> {
+        PackedBatch::new(&Tensor::from_slice(ids), offsets, 10, 3)
+    }
+
+    #[test]
+    fn positions_restart() -> Result<(), ModelError> {
+        let batch = pack(&[5, 6, 7, 8, 9], &[0, 2, 5])?;
+        assert_eq!(Vec::<i64>::try_from(&batch.positions)?, [0, 1, 0, 1, 2]);
+        assert_eq!(batch.rows(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn offsets_are_checked() {
+        for offsets in [&[][..], &[0], &[0, 2], &[1, 5], &[0, 2, 2, 5], &[0, 6, 5]] {
+            assert!(pack(&[1, 2, 3, 4, 5], offsets).is_err());
+        }
+    }
+
+    #[test]
+    fn what_the_model_has_no_entry_for_is_named() {
+        let message = |ids: &[i64], offsets: &[i64]| pack(ids, offsets).unwrap_err().to_string();
+        assert_eq!(
+            message(&[1, 10, 2], &[0, 3]),
+            "token 10 is not one of the model's 10"
+        );
+        assert_eq!(
+            message(&[1, -1, 2], &[0, 3]),
+            "token -1 is not one of the model's 10"
+        );
+        assert_eq!(
+            message(&[1, 2, 3, 4, 5], &[0, 1, 5]),
+            "batch: row 1 has 4 tokens, and the model has 3 positions"
+        );
+    }
+}

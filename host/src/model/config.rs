@@ -1,0 +1,221 @@
+//! Reading `config.json`.
+
+use serde_json::{Map, Value};
+
+use super::{Activation, ModelError, activation};
+
+/// A model's `config.json`, read key by key: a setting that is not served here is an error that names it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    origin: String,
+    values: Map<String, Value>,
+    dropout: Option<f64>,
+}
+
+impl Config {
+    /// Reads the bytes of `origin`; `dropout` replaces every dropout probability.
+    ///
+    /// # Errors
+    /// Where the bytes are no JSON object.
+    pub fn parse(bytes: &[u8], origin: &str, dropout: Option<f64>) -> Result<Self, ModelError> {
+        let values = serde_json::from_slice(bytes).map_err(|source| ModelError::NotJson {
+            origin: origin.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            origin: origin.to_owned(),
+            values,
+            dropout,
+        })
+    }
+
+    /// Every key as it stands in the file.
+    #[must_use]
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// The file, for messages.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// A text that must be there.
+    ///
+    /// # Errors
+    /// Where it is absent or no text.
+    pub fn text(&self, key: &str) -> Result<&str, ModelError> {
+        let value = self.required(key)?;
+        value
+            .as_str()
+            .ok_or_else(|| self.wrong(key, value, "a text"))
+    }
+
+    /// A positive integer that must be there.
+    ///
+    /// # Errors
+    /// Where it is absent, no integer, or outside 1 to 2^31 - 1.
+    pub fn size(&self, key: &str) -> Result<i64, ModelError> {
+        let value = self.required(key)?;
+        let size = value
+            .as_i64()
+            .filter(|size| (1..=i64::from(i32::MAX)).contains(size));
+        size.ok_or_else(|| self.wrong(key, value, "a positive integer"))
+    }
+
+    /// A finite number above 0, `default` where absent.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn positive(&self, key: &str, default: f64) -> Result<f64, ModelError> {
+        let Some(value) = self.present(key) else {
+            return Ok(default);
+        };
+        let number = value
+            .as_f64()
+            .filter(|number| number.is_finite() && *number > 0.0);
+        number.ok_or_else(|| self.wrong(key, value, "a number above 0"))
+    }
+
+    /// A dropout probability, `default` where absent or null; the replacement where there is one.
+    ///
+    /// # Errors
+    /// Where it is outside `[0, 1)`.
+    pub fn dropout(&self, key: &str, default: f64) -> Result<f64, ModelError> {
+        let found = match self.present(key) {
+            None => default,
+            Some(value) => value
+                .as_f64()
+                .filter(|p| (0.0..1.0).contains(p))
+                .ok_or_else(|| self.wrong(key, value, "a probability in [0, 1)"))?,
+        };
+        Ok(self.dropout.unwrap_or(found))
+    }
+
+    /// An activation by its name, `gelu` where absent.
+    ///
+    /// # Errors
+    /// Where the name is not known here.
+    pub fn activation(&self, key: &str) -> Result<Activation, ModelError> {
+        let Some(value) = self.present(key) else {
+            return Ok(Activation::Gelu);
+        };
+        value.as_str().and_then(activation::named).ok_or_else(|| {
+            self.wrong(
+                key,
+                value,
+                &format!("one of {}", activation::names().join(", ")),
+            )
+        })
+    }
+
+    /// A token id, or none where absent or null.
+    ///
+    /// # Errors
+    /// Where it is no integer from 0 to below `vocabulary`.
+    pub fn token(&self, key: &str, vocabulary: i64) -> Result<Option<i64>, ModelError> {
+        let Some(value) = self.present(key) else {
+            return Ok(None);
+        };
+        let id = value.as_i64().filter(|id| (0..vocabulary).contains(id));
+        id.map(Some)
+            .ok_or_else(|| self.wrong(key, value, "a token id of the vocabulary"))
+    }
+
+    /// Refuses every setting of `served` that has another value than the one served; absent or null is served.
+    ///
+    /// # Errors
+    /// The first setting that differs.
+    pub fn refuse_others(&self, served: &[(&str, Value)]) -> Result<(), ModelError> {
+        for (key, expected) in served {
+            match self.present(key) {
+                Some(value) if value != expected => {
+                    return Err(self.wrong(key, value, &format!("{expected}; no other is served")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a width that does not divide into heads.
+    ///
+    /// # Errors
+    /// Where there is a remainder.
+    pub fn divides(&self, width: i64, key: &str, heads: i64) -> Result<(), ModelError> {
+        if width % heads == 0 {
+            return Ok(());
+        }
+        Err(self.wrong(
+            key,
+            &heads.into(),
+            &format!("a divisor of the width {width}"),
+        ))
+    }
+
+    fn present(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    fn required(&self, key: &str) -> Result<&Value, ModelError> {
+        self.present(key).ok_or_else(|| ModelError::ConfigMissing {
+            origin: self.origin.clone(),
+            key: key.to_owned(),
+        })
+    }
+
+    fn wrong(&self, key: &str, found: &Value, expected: &str) -> ModelError {
+        ModelError::ConfigValue {
+            origin: self.origin.clone(),
+            key: key.to_owned(),
+            found: found.to_string(),
+            expected: expected.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text.as_bytes(), "config.json", None).unwrap()
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let config = config(r#"{"hidden_act":"gelu_10","n":0,"p":1.0,"is_decoder":true}"#);
+        let error = config.activation("hidden_act").unwrap_err().to_string();
+        assert!(
+            error.starts_with("config.json: `hidden_act` is \"gelu_10\", expected one of gelu,"),
+            "{error}"
+        );
+        let error = config.size("n").unwrap_err().to_string();
+        assert_eq!(error, "config.json: `n` is 0, expected a positive integer");
+        assert_eq!(
+            config.size("m").unwrap_err().to_string(),
+            "config.json: `m` is missing"
+        );
+        assert!(config.dropout("p", 0.1).is_err());
+        let error = config
+            .refuse_others(&[("is_decoder", json!(false))])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "config.json: `is_decoder` is true, expected false; no other is served"
+        );
+    }
+
+    #[test]
+    fn dropout_is_replaced_everywhere() {
+        let text = br#"{"p":0.3}"#;
+        let replaced = Config::parse(text, "config.json", Some(0.0)).unwrap();
+        assert!(replaced.dropout("p", 0.1).unwrap().abs() < f64::EPSILON);
+        assert!(replaced.dropout("q", 0.1).unwrap().abs() < f64::EPSILON);
+        assert!((config(r#"{"p":0.3}"#).dropout("p", 0.1).unwrap() - 0.3).abs() < f64::EPSILON);
+    }
+}

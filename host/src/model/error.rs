@@ -1,0 +1,88 @@
+//! What can go wrong with a model.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::adapter::AdapterError;
+
+/// What can go wrong between a model's folder and its hidden states.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("cannot write {}: {reason}", path.display())]
+    Write { path: PathBuf, reason: String },
+    #[error("no folder {}: a model is a folder with config.json and model.safetensors, or builtin:NAME", path.display())]
+    NoFolder { path: PathBuf },
+    #[error("{} has no config.json: a model is a folder with config.json and model.safetensors", folder.display())]
+    NoConfig { folder: PathBuf },
+    #[error("no built-in model `{name}`; there is {}", known.join(", "))]
+    NoBuiltin { name: String, known: Vec<String> },
+    #[error("{origin}: not JSON: {source}")]
+    NotJson {
+        origin: String,
+        source: serde_json::Error,
+    },
+    #[error("{origin}: `{key}` is missing")]
+    ConfigMissing { origin: String, key: String },
+    #[error("{origin}: `{key}` is {found}, expected {expected}")]
+    ConfigValue {
+        origin: String,
+        key: String,
+        found: String,
+        expected: String,
+    },
+    #[error(
+        "{origin}: `model_type` is `{found}`, which is not among those known here: {}",
+        known.join(", ")
+    )]
+    UnknownArchitecture {
+        origin: String,
+        found: String,
+        known: Vec<String>,
+    },
+    #[error("{origin} is not a safetensors file: {reason}")]
+    NotSafetensors { origin: String, reason: String },
+    #[error(
+        "{} has no model.safetensors but {found}: only the safetensors format is read; convert it \
+         with `save_pretrained(..., safe_serialization=True)` of transformers",
+        folder.display()
+    )]
+    OtherFormat { folder: PathBuf, found: String },
+    #[error("{} has no model.safetensors", folder.display())]
+    NoWeights { folder: PathBuf },
+    #[error("{origin} does not fit its config.json: {}", problems.join("; "))]
+    Weights {
+        origin: String,
+        problems: Vec<String>,
+    },
+    #[error("architecture `{architecture}` has no head of layout `{layout}`; it has {}", known.join(", "))]
+    UnknownLayout {
+        architecture: String,
+        layout: String,
+        known: Vec<String>,
+    },
+    #[error("the head has no layer `{name}`; it has {}", known.join(", "))]
+    UnknownHeadLayer { name: String, known: Vec<String> },
+    #[error("the model has no head yet")]
+    NoHead,
+    #[error("a head of layout `{layout}` needs at least 1 output")]
+    NoOutputs { layout: String },
+    #[error("batch: {0}")]
+    Batch(String),
+    #[error("token {id} is not one of the model's {vocabulary}")]
+    Token { id: i64, vocabulary: i64 },
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+/// `what` with every one of `names` and their number: `2 missing: a, b`.
+pub(crate) fn listed(what: &str, names: &[String]) -> String {
+    format!("{} {what}: {}", names.len(), names.join(", "))
+}

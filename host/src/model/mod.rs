@@ -1,0 +1,40 @@
+//! The models: packed tokens in, hidden states out.
+//!
+//! A model comes from a folder in Hugging Face's layout. Sequences are packed one after another, without padding, and
+//! every length is right as it is. An architecture is one file and one line in [`Architecture::all`].
+
+pub mod activation;
+mod architecture;
+mod attention;
+mod batch;
+mod bert;
+mod builtin;
+mod config;
+mod describe;
+mod distilbert;
+mod error;
+mod files;
+mod head;
+mod layers;
+mod loader;
+mod open;
+mod post_norm;
+mod save;
+mod weights;
+
+pub use activation::Activation;
+pub use architecture::{Architecture, Encoder, Layout, LoadEncoder};
+pub use batch::PackedBatch;
+pub use builtin::Builtin;
+pub use config::Config;
+pub use describe::Description;
+pub use error::ModelError;
+pub use files::{ModelFiles, NamedFile};
+pub use head::{Head, HeadDescription, HeadLayer, HeadLayerKind, Pooled};
+pub use layers::{Embedding, Norm, Part};
+pub use loader::{Draw, Init, Loader};
+pub use open::{Model, Options};
+pub use post_norm::{Names, PostNormEncoder, Shape};
+pub use weights::WeightFile;
+
+pub use crate::dropout::Pass;

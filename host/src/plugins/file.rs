@@ -1,0 +1,136 @@
+//! A plugin file before any of its code runs: its bytes, hash and manifest.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use lorahost_plugin_api::protocol::{ABI, MANIFEST_SECTION, Manifest};
+use object::{Object, ObjectSection};
+use serde_json::Value;
+
+use super::PluginError;
+use crate::digest::sha256;
+
+/// Largest file that is read: far above any plugin, far below what would hurt.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A plugin file that was read and hashed, not run.
+#[derive(Debug)]
+pub struct PluginFile {
+    pub path: PathBuf,
+    /// In hexadecimal.
+    pub sha256: String,
+    pub manifest: Manifest,
+    /// The descriptor that was hashed: what is opened later, whatever the path then names.
+    pub(super) file: File,
+}
+
+impl PluginFile {
+    /// Reads, hashes and checks a file: ELF class and machine, manifest, ABI.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no plugin, or is one of another ABI.
+    pub fn read(path: &Path) -> Result<Self, PluginError> {
+        let unreadable = |reason: String| PluginError::Read {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| unreadable(error.to_string()))?;
+        if !metadata.is_file() {
+            return Err(unreadable("it is not a regular file".to_owned()));
+        }
+        if metadata.len() > MAX_BYTES {
+            return Err(unreadable(format!(
+                "{} bytes are more than any plugin has",
+                metadata.len()
+            )));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let manifest = manifest(path, &bytes)?;
+        Ok(Self {
+            path: path.to_owned(),
+            sha256: sha256(&bytes),
+            manifest,
+            file,
+        })
+    }
+}
+
+fn manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PluginError> {
+    let foreign = |reason: String| PluginError::NotAPlugin {
+        path: path.to_owned(),
+        reason,
+    };
+    let object = object::File::parse(bytes)
+        .map_err(|_| foreign("it is not a shared library of this system".to_owned()))?;
+    if object.kind() != object::ObjectKind::Dynamic {
+        return Err(foreign("it is not a shared library".to_owned()));
+    }
+    if object.architecture() != host_architecture() {
+        return Err(foreign(format!(
+            "it was built for {:?}, this machine is {}",
+            object.architecture(),
+            std::env::consts::ARCH
+        )));
+    }
+    let section = object
+        .section_by_name(MANIFEST_SECTION)
+        .or_else(|| object.section_by_name("__lorahost"))
+        .ok_or_else(|| {
+            foreign(format!(
+                "it has no section {MANIFEST_SECTION}; is export_plugin! in the crate?"
+            ))
+        })?;
+    let json = section
+        .data()
+        .map_err(|error| foreign(format!("its manifest cannot be read: {error}")))?;
+    let value: Value = serde_json::from_slice(json)
+        .map_err(|error| foreign(format!("its manifest is not JSON: {error}")))?;
+    // The ABI comes first: a manifest of another one may look different in every other way.
+    let abi = value
+        .get("abi")
+        .and_then(Value::as_u64)
+        .ok_or_else(|| foreign("its manifest names no ABI".to_owned()))?;
+    if abi != u64::from(ABI) {
+        return Err(PluginError::Abi {
+            path: path.to_owned(),
+            found: abi,
+            expected: ABI,
+        });
+    }
+    let manifest: Manifest = serde_json::from_value(value)
+        .map_err(|error| foreign(format!("its manifest does not fit: {error}")))?;
+    if manifest.components.is_empty() {
+        return Err(foreign("its manifest lists no component".to_owned()));
+    }
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+    };
+    if let Some(odd) = manifest
+        .components
+        .iter()
+        .find(|component| !plain(&component.kind) || !plain(&component.name))
+    {
+        return Err(foreign(format!(
+            "the name {:?} of its component is not made of letters, digits, - and _",
+            format!("{}/{}", odd.kind, odd.name)
+        )));
+    }
+    Ok(manifest)
+}
+
+fn host_architecture() -> object::Architecture {
+    match std::env::consts::ARCH {
+        "x86_64" => object::Architecture::X86_64,
+        "aarch64" => object::Architecture::Aarch64,
+        _ => object::Architecture::Unknown,
+    }
+}

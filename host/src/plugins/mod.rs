@@ -1,0 +1,24 @@
+//! Plugin files: found, checked, opened, and called. The host's side of the ABI.
+
+mod bridge;
+mod component;
+mod error;
+mod file;
+mod handles;
+mod kinds;
+mod library;
+mod registry;
+mod scope;
+
+pub use component::Component;
+pub use error::PluginError;
+pub(crate) use error::with_causes;
+pub use file::PluginFile;
+pub use handles::live as live_handles;
+pub use kinds::{
+    AlphaPolicy, HeadBatch, HeadLoss, InitScheme, LayerFactors, Optimizer, OptimizerGroup, Pass,
+    TaskHead,
+};
+pub use library::Library;
+pub use registry::{Broken, Registered, Registry, search_folders, survey};
+pub use scope::HeadAccess;

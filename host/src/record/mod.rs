@@ -1,0 +1,39 @@
+//! What a run leaves on disk, and reading it back.
+//!
+//! A run is its folder `OUT/runs/<id>/`:
+//!
+//! | file | content |
+//! |---|---|
+//! | `spec.json` | [`SpecRecord`]: the resolved spec, its id and its cell |
+//! | `metrics.jsonl` | one [`Event`] a line: steps and evaluations, in the order in which they happened |
+//! | `result.json` | [`RunResult`]: status, losses, metrics, and where they were measured |
+//! | `done.json` | the completion record: size and sha256 of every other file of the folder |
+//!
+//! `done.json` is written last, in one step (temporary file, `fsync`, rename). **A run is done when `done.json` is
+//! there and fits the other files, and not before**: a folder without it is begun anew.
+//!
+//! JSON knows neither NaN nor infinity. In these files such a number is `null`, and reads back as NaN.
+//!
+//! Every file carries a format version. A reader takes its own version and older ones; a newer one is an error, never a
+//! reason to begin the run anew.
+
+mod error;
+mod event;
+mod figure;
+mod file;
+mod folder;
+mod output;
+mod provenance;
+mod result;
+
+pub use error::RecordError;
+pub use event::{Event, PluginCall, Split};
+pub use figure::python_float;
+pub use file::{read_if_there, write_atomically};
+pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, read_metrics, state};
+pub use output::OutputFolder;
+pub use provenance::{Platform, PluginFile, Provenance, peak_memory_bytes, reset_peak_memory};
+pub use result::{Failure, Measured, RunResult, Status, TestResult};
+
+/// Version of the files of a run's folder that this lorahost writes, and the newest that it reads.
+pub const RECORD_VERSION: u32 = 1;

@@ -1,0 +1,226 @@
+//! The folder that holds a sweep's runs and results.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{RECORD_VERSION, RecordError, read_if_there, write_atomically};
+
+/// Its presence says that the folder is ours.
+const MARKER: &str = "lorahost.json";
+const RUNS: &str = "runs";
+
+/// An output folder, held against other processes that would write to it. It may hold runs of many sweeps.
+#[derive(Debug)]
+pub struct OutputFolder {
+    path: PathBuf,
+    /// What was not there before, and whether anything of ours was.
+    made: Made,
+    /// The lock ends with this file, also when the process is killed.
+    _lock: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: String,
+    version: u32,
+}
+
+/// What opening an output folder left on the disk.
+#[derive(Debug)]
+enum Made {
+    /// Nothing: lorahost had been there before.
+    Nothing,
+    /// Our own files, and these folders, inner ones first.
+    Anew(Vec<PathBuf>),
+}
+
+impl OutputFolder {
+    /// Opens an output folder, or makes a new one of an absent or empty folder.
+    ///
+    /// # Errors
+    /// [`RecordError::NotOurs`] if it holds something else, [`RecordError::Busy`] if another process has it open,
+    /// [`RecordError::Newer`] if a newer lorahost made it, [`RecordError::Io`] otherwise.
+    pub fn open(path: &Path) -> Result<Self, RecordError> {
+        if path.exists() && !path.is_dir() {
+            return Err(RecordError::NotAFolder {
+                path: path.to_owned(),
+            });
+        }
+        let absent = path.ancestors().take_while(|folder| !folder.exists());
+        let absent: Vec<PathBuf> = absent
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(Path::to_owned)
+            .collect();
+        fs::create_dir_all(path).map_err(RecordError::io("create the folder", path))?;
+        let marker = path.join(MARKER);
+        let made = if let Some(content) = read_if_there(&marker)? {
+            check_marker(&marker, &content)?;
+            Made::Nothing
+        } else {
+            let mut entries =
+                fs::read_dir(path).map_err(RecordError::io("read the folder", path))?;
+            if entries.next().is_some() {
+                return Err(RecordError::NotOurs {
+                    path: path.to_owned(),
+                    marker: MARKER,
+                });
+            }
+            write_marker(&marker)?;
+            Made::Anew(absent)
+        };
+        let lock = lock(path, &marker)?;
+        let path = path
+            .canonicalize()
+            .map_err(RecordError::io("read the folder", path))?;
+        let runs = path.join(RUNS);
+        fs::create_dir_all(&runs).map_err(RecordError::io("create the folder", runs))?;
+        Ok(Self {
+            path,
+            made,
+            _lock: lock,
+        })
+    }
+
+    /// Takes back what [`OutputFolder::open`] made and what was cached since: for the end of a sweep that could not
+    /// begin. A folder that was there before stays; so does whatever else lies in it.
+    pub fn undo(self) {
+        let Made::Anew(folders) = &self.made else {
+            return;
+        };
+        // What cannot be removed does no harm: without runs and results it does not look like any.
+        let _ = fs::remove_dir_all(self.cache());
+        let _ = fs::remove_dir(self.path.join(RUNS));
+        let _ = fs::remove_file(self.path.join(MARKER));
+        for folder in folders {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    /// The folder of what is made once for all runs; it need not exist.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
+    /// Absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of the run with this id; it need not exist.
+    #[must_use]
+    pub fn run_folder(&self, id: &str) -> PathBuf {
+        self.path.join(RUNS).join(id)
+    }
+}
+
+fn check_marker(path: &Path, content: &[u8]) -> Result<(), RecordError> {
+    let marker: Marker = serde_json::from_slice(content).map_err(RecordError::json(path))?;
+    if marker.version > RECORD_VERSION {
+        let (found, known) = (marker.version, RECORD_VERSION);
+        return Err(RecordError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    Ok(())
+}
+
+fn write_marker(path: &Path) -> Result<(), RecordError> {
+    let marker = Marker {
+        format: "lorahost output folder".to_owned(),
+        version: RECORD_VERSION,
+    };
+    let json = serde_json::to_string(&marker).map_err(RecordError::json(path))?;
+    write_atomically(path, format!("{json}\n").as_bytes())
+}
+
+fn lock(folder: &Path, marker: &Path) -> Result<File, RecordError> {
+    let file = File::open(marker).map_err(RecordError::io("open", marker))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
+            path: folder.to_owned(),
+        }),
+        // Some network file systems have no locks; a sweep is still possible there.
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(
+                "the output folder {} cannot be locked: {error}",
+                folder.display()
+            );
+            Ok(file)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_kept_and_held() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("deep/out");
+        let first = OutputFolder::open(&path).unwrap();
+        assert!(first.path().join("runs").is_dir());
+        let busy = OutputFolder::open(&path).unwrap_err();
+        assert!(matches!(busy, RecordError::Busy { .. }), "{busy}");
+        drop(first);
+        OutputFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_was_made_can_be_taken_back() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("deep/out");
+        let folder = OutputFolder::open(&path).unwrap();
+        fs::create_dir(folder.cache()).unwrap();
+        fs::write(folder.cache().join("tokens"), "").unwrap();
+        folder.undo();
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+
+        fs::create_dir_all(&path).unwrap();
+        OutputFolder::open(&path).unwrap().undo();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "empty as before");
+
+        drop(OutputFolder::open(&path).unwrap());
+        OutputFolder::open(&path).unwrap().undo();
+        assert!(path.join(MARKER).is_file(), "it was ours before");
+    }
+
+    #[test]
+    fn other_content_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "all my work").unwrap();
+        let error = OutputFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("is not empty and was not made by lorahost"),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        let error = OutputFolder::open(&folder.path().join("thesis.tex"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("is not a folder"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = r#"{"format": "lorahost output folder", "version": 3, "more": true}"#;
+        fs::write(folder.path().join(MARKER), marker).unwrap();
+        let error = OutputFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("record version 3 of "), "{error}");
+        assert!(
+            error.contains("is newer than this lorahost reads (1)"),
+            "{error}"
+        );
+    }
+}

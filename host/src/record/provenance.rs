@@ -1,0 +1,108 @@
+//! Where and with what a run was made: beside its identity, never part of it.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::RunSpec;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of this program.
+    pub host: String,
+    /// Absent if the run ended before libtorch was asked.
+    pub libtorch: Option<String>,
+    /// `cpu`, or the GPU by its index: `cuda:0`.
+    pub device: String,
+    pub threads: usize,
+    /// Model name of the CPU, where the system tells.
+    pub cpu: Option<String>,
+    /// Seconds since 1970 when the record was made.
+    pub recorded_at: u64,
+    pub plugins: Vec<PluginFile>,
+}
+
+/// A plugin file that the run used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginFile {
+    pub kind: String,
+    pub name: String,
+    pub file: PathBuf,
+    pub sha256: String,
+}
+
+/// What only the executor knows of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    pub device: String,
+    pub libtorch: Option<String>,
+}
+
+impl Provenance {
+    /// What this process knows of itself, of its machine and of the plugins of `spec`.
+    #[must_use]
+    pub fn collect(spec: &RunSpec, platform: Platform, threads: usize) -> Self {
+        let plugins = [
+            ("init", spec.init.as_ref()),
+            ("alpha", spec.alpha.as_ref()),
+            ("optimizer", Some(&spec.optimizer)),
+            ("head", Some(&spec.head)),
+        ];
+        let plugins = plugins.into_iter().filter_map(|(kind, selection)| {
+            selection.map(|selection| PluginFile {
+                kind: kind.to_owned(),
+                name: selection.name.clone(),
+                file: selection.file.clone(),
+                sha256: selection.sha256.clone(),
+            })
+        });
+        Self {
+            host: env!("CARGO_PKG_VERSION").to_owned(),
+            libtorch: platform.libtorch,
+            device: platform.device,
+            threads,
+            cpu: cpu_model(),
+            recorded_at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |t| t.as_secs()),
+            plugins: plugins.collect(),
+        }
+    }
+}
+
+fn cpu_model() -> Option<String> {
+    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
+    field(&info, "model name").map(str::to_owned)
+}
+
+/// Largest resident memory of this process since its start or the last [`reset_peak_memory`], in bytes. Linux only.
+#[must_use]
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes: u64 = field(&status, "VmHWM")?
+        .strip_suffix("kB")?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// Starts a new measurement of [`peak_memory_bytes`]; where the system refuses, the old one goes on.
+pub fn reset_peak_memory() {
+    // "5" is the code of proc(5) for resetting VmHWM of one's own process.
+    if let Err(error) = fs::write("/proc/self/clear_refs", "5") {
+        tracing::debug!("peak memory is counted from the start of the process: {error}");
+    }
+}
+
+/// The value of the first line `name: value`.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}

@@ -1,0 +1,157 @@
+//! Everything that can be wrong with what a user asked for.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::value::Origin;
+use crate::nearest::nearest;
+
+/// A fault in an experiment file, in flags, or between them and the plugins at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    #[error("cannot read the experiment file {}: {source}", path.display())]
+    ReadConfig { path: PathBuf, source: io::Error },
+
+    #[error("{}:{line}:{column}: not valid TOML: {message}", path.display())]
+    ParseConfig {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+        message: String,
+    },
+
+    #[error("--set {given}: expected key=value, such as train.lr=1e-3")]
+    SetSyntax { given: String },
+
+    #[error(
+        "--set {key}={given}: not a TOML value: {message}; texts inside a list or table need quotes"
+    )]
+    SetValue {
+        key: String,
+        given: String,
+        message: String,
+    },
+
+    #[error("unknown key `{key}` ({origin}){}", or_list(nearest.as_deref()))]
+    UnknownKey {
+        key: String,
+        origin: Origin,
+        nearest: Option<String>,
+    },
+
+    #[error(
+        "`{key}` is given twice, as {first} and as {second}; keep one, or make one list of both"
+    )]
+    GivenTwice {
+        key: String,
+        first: String,
+        second: String,
+    },
+
+    #[error("{at}: the list is empty; it needs at least one value")]
+    EmptyList { at: String },
+
+    #[error(
+        "{at}: expected one value, found {count}; this key cannot be an axis of the experiment"
+    )]
+    NotAnAxis { at: String, count: usize },
+
+    #[error("{at}: expected {expected}, found {found}{hint}")]
+    Invalid {
+        at: String,
+        expected: String,
+        found: String,
+        hint: String,
+    },
+
+    #[error(
+        "{named} is given and {missing} is not; add {flag} (or leave both out to run the built-in example)"
+    )]
+    HalfOfAPair {
+        named: &'static str,
+        missing: &'static str,
+        flag: &'static str,
+    },
+
+    #[error(
+        "`train.warmup` = {warmup} leaves no step at the full learning rate: a run has at most {steps} steps ({reason})"
+    )]
+    WarmupTooLong {
+        warmup: usize,
+        steps: usize,
+        reason: String,
+    },
+
+    #[error("unknown {kind} `{name}` ({origin}){}", found_instead(name, known))]
+    UnknownComponent {
+        kind: &'static str,
+        name: String,
+        origin: Origin,
+        known: Vec<String>,
+    },
+
+    #[error(
+        "{of} has no parameter `{parameter}` ({origin}){}",
+        it_has(parameter, known)
+    )]
+    UnknownParameter {
+        of: String,
+        parameter: String,
+        origin: Origin,
+        known: Vec<String>,
+    },
+
+    #[error(
+        "the experiment has {count} runs, more than the {limit} that one plan may hold; shorten the lists of {axes}"
+    )]
+    TooManyRuns {
+        count: usize,
+        limit: usize,
+        axes: String,
+    },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+fn or_list(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(_) => did_you_mean(nearest),
+        None => "; `lorahost keys` lists all".to_owned(),
+    }
+}
+
+fn found_instead(name: &str, known: &[String]) -> String {
+    let known = || known.iter().map(String::as_str);
+    if known().next().is_none() {
+        "; no plugin of that kind was found: name one with --plugin FILE, or its folder in \
+         LORAHOST_PLUGIN_PATH"
+            .to_owned()
+    } else {
+        format!(
+            "; known: {}{}",
+            quoted(known()),
+            did_you_mean(nearest(name, known()))
+        )
+    }
+}
+
+fn it_has(parameter: &str, known: &[String]) -> String {
+    let known = || known.iter().map(String::as_str);
+    if known().next().is_none() {
+        "; it has none".to_owned()
+    } else {
+        format!(
+            "; it has {}{}",
+            quoted(known()),
+            did_you_mean(nearest(parameter, known()))
+        )
+    }
+}
+
+/// `` `a`, `b` `` for messages.
+pub(crate) fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

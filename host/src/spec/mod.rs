@@ -1,0 +1,27 @@
+//! Experiment file and flags to a validated plan of runs. Every default of the host is here and nowhere else.
+
+mod cell;
+mod error;
+mod identity;
+mod kind;
+mod layer;
+mod plan;
+mod run;
+pub mod schema;
+mod select;
+mod steps;
+#[cfg(test)]
+pub(crate) mod test_support;
+mod value;
+
+pub use error::SpecError;
+pub use identity::{NUMERICS, RunId};
+pub use kind::Device;
+pub use layer::Layer;
+pub use plan::{Execution, MAX_RUNS, Plan, PlannedRun, RawSpec};
+pub use run::{
+    DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
+    TrainSpec, Weights,
+};
+pub use select::{Catalogue, ComponentEntry, check_parameter};
+pub use value::{Origin, Value};

@@ -1,0 +1,56 @@
+//! What parent and worker say to each other.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    record::{Event, RECORD_VERSION, SpecRecord},
+    spec::{Device, RunSpec},
+};
+
+/// All that a worker needs for one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunJob {
+    /// The run's identity: 16 hexadecimal digits.
+    pub id: String,
+    /// Where the run leaves its files.
+    pub folder: PathBuf,
+    /// What varies beside learning rate and seed, as a file name: `lora-r16`, `full`.
+    pub cell: String,
+    pub spec: RunSpec,
+    /// The tokenised data, shared by the runs of a sweep.
+    pub tokens: PathBuf,
+    /// Where `spec.model` lies on this machine.
+    pub model: String,
+    pub device: Device,
+    pub threads: usize,
+}
+
+impl RunJob {
+    /// The content of the run's `spec.json`.
+    #[must_use]
+    pub fn record(&self) -> SpecRecord {
+        SpecRecord {
+            version: RECORD_VERSION,
+            id: self.id.clone(),
+            cell: self.cell.clone(),
+            spec: self.spec.clone(),
+        }
+    }
+}
+
+/// A line of a worker's standard output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", content = "content", rename_all = "kebab-case")]
+pub enum FromWorker {
+    /// The worker is up and waits for a run.
+    Ready,
+    /// Something happened in the run. Steps are thinned out; everything else is complete.
+    Event(Event),
+    /// The run's folder is complete.
+    Finished {
+        /// The worker ends now, because the run left it in doubt.
+        retires: bool,
+    },
+}

@@ -1,0 +1,327 @@
+//! The parent process: hands out runs, gathers records.
+
+use std::{
+    collections::HashSet,
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Notice, Observer, RunJob, Stop,
+    process::{After, Ending, SharedChild, Worker, kill, locked},
+};
+use crate::record::{
+    Failure, Platform, Provenance, RecordError, RunRecord, RunResult, RunState, RunWriter, Status,
+    state,
+};
+
+/// How often the wish to stop is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How workers are started.
+#[derive(Debug, Clone)]
+pub struct WorkerSetup {
+    /// Program and arguments: this program's own file, and `worker`.
+    pub command: Vec<String>,
+    /// Added to the environment.
+    pub environment: Vec<(String, String)>,
+    /// Processes at a time; no more are started than there are runs.
+    pub workers: usize,
+    /// Threads that each of them computes with.
+    pub threads: usize,
+}
+
+impl WorkerSetup {
+    fn command(&self) -> Command {
+        let mut parts = self.command.iter();
+        let mut command = Command::new(parts.next().map_or("", String::as_str));
+        let threads = self.threads.to_string();
+        command
+            .args(parts)
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        // A number of threads that MKL chooses anew for each product makes repeats differ in the last bits.
+        command.env("MKL_DYNAMIC", "FALSE");
+        for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"] {
+            command.env(variable, &threads);
+        }
+        command
+    }
+}
+
+/// Why a sweep could not go on. Runs that were done stay done.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error("cannot start a worker process: {0}")]
+    Worker(String),
+    #[error("the plan holds the run {id} twice")]
+    Twice { id: String },
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// What a sweep brought.
+#[derive(Debug)]
+pub struct SweepSummary {
+    /// In plan order; absent for runs that an interruption kept from being done.
+    pub records: Vec<Option<RunRecord>>,
+    /// Runs that were done before and were not repeated.
+    pub already_done: usize,
+    pub interrupted: bool,
+}
+
+impl SweepSummary {
+    /// Runs that are done with this status.
+    #[must_use]
+    pub fn count(&self, status: Status) -> usize {
+        self.done()
+            .filter(|record| record.result.status == status)
+            .count()
+    }
+
+    /// The records that are there, in plan order.
+    pub fn done(&self) -> impl Iterator<Item = &RunRecord> {
+        self.records.iter().flatten()
+    }
+}
+
+/// Brings every run of the plan to its end, and returns all records. Runs whose folder says that they completed or
+/// diverged are not repeated; failed ones are.
+///
+/// # Errors
+/// [`SweepError`]; a run that fails is no error.
+pub fn run_plan(
+    jobs: &[RunJob],
+    setup: &WorkerSetup,
+    stop: &Stop,
+    observer: &mut dyn Observer,
+) -> Result<SweepSummary, SweepError> {
+    let mut ids = HashSet::new();
+    if let Some(twice) = jobs.iter().find(|job| !ids.insert(&job.id)) {
+        return Err(SweepError::Twice {
+            id: twice.id.clone(),
+        });
+    }
+    let mut records = done_before(jobs, observer)?;
+    let already_done = records.iter().flatten().count();
+    let to_do = (0..jobs.len())
+        .filter(|&index| records[index].is_none())
+        .collect();
+    let floor = Floor {
+        jobs,
+        setup,
+        stop,
+        to_do,
+        next: AtomicUsize::new(0),
+        children: Mutex::new(Vec::new()),
+        broken: Mutex::new(None),
+    };
+    floor.work(&mut |notice| {
+        if let Notice::Finished { index, record, .. } = &notice {
+            records[*index] = Some(record.as_ref().clone());
+        }
+        observer.notice(&notice);
+    });
+    if let Some(error) = locked(&floor.broken).take() {
+        return Err(error);
+    }
+    let interrupted = stop.requested() && records.iter().any(Option::is_none);
+    Ok(SweepSummary {
+        records,
+        already_done,
+        interrupted,
+    })
+}
+
+/// The records of the runs that need not be made.
+fn done_before(
+    jobs: &[RunJob],
+    observer: &mut dyn Observer,
+) -> Result<Vec<Option<RunRecord>>, SweepError> {
+    let mut records = Vec::with_capacity(jobs.len());
+    for (index, job) in jobs.iter().enumerate() {
+        records.push(match state(&job.folder)? {
+            RunState::Done(record) if record.result.status != Status::Failed => {
+                let record = Box::new(in_cell(*record, job));
+                observer.notice(&Notice::AlreadyDone {
+                    index,
+                    record: record.clone(),
+                });
+                Some(*record)
+            }
+            RunState::Unfinished(why) => {
+                tracing::info!("the run {} is begun anew: {why}", job.id);
+                None
+            }
+            RunState::Done(_) | RunState::Absent => None,
+        });
+    }
+    Ok(records)
+}
+
+/// A record of another sweep has that one's name of the cell; here it stands in ours.
+fn in_cell(mut record: RunRecord, job: &RunJob) -> RunRecord {
+    record.spec.cell.clone_from(&job.cell);
+    record
+}
+
+/// What the threads share, one of which looks after each worker.
+struct Floor<'a> {
+    jobs: &'a [RunJob],
+    setup: &'a WorkerSetup,
+    stop: &'a Stop,
+    /// Indices of the runs to make.
+    to_do: Vec<usize>,
+    next: AtomicUsize,
+    /// Every child that was started, so that all can be killed.
+    children: Mutex<Vec<SharedChild>>,
+    /// The first error, which ends the sweep.
+    broken: Mutex<Option<SweepError>>,
+}
+
+impl Floor<'_> {
+    /// Returns when every run is done, or the sweep was stopped or broke. `report` is called on this thread.
+    fn work(&self, report: &mut dyn FnMut(Notice)) {
+        let (notices, inbox) = mpsc::channel();
+        thread::scope(|scope| {
+            for worker in 0..self.setup.workers.max(1).min(self.to_do.len()) {
+                let notices = notices.clone();
+                scope.spawn(move || {
+                    if let Err(error) = self.look_after(worker, &notices) {
+                        locked(&self.broken).get_or_insert(error);
+                    }
+                    // Threads that forward logs hold senders too: this one says that the work is over.
+                    let _ = notices.send(None);
+                });
+            }
+            let mut working = self.setup.workers.max(1).min(self.to_do.len());
+            while working > 0 {
+                match inbox.recv_timeout(TICK) {
+                    Ok(Some(notice)) => report(notice),
+                    Ok(None) => working -= 1,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                if self.ends_early() {
+                    locked(&self.children).iter().for_each(kill);
+                }
+            }
+        });
+        while let Ok(Some(notice)) = inbox.try_recv() {
+            report(notice);
+        }
+    }
+
+    fn ends_early(&self) -> bool {
+        self.stop.requested() || locked(&self.broken).is_some()
+    }
+
+    /// One worker after the other, one run after the other.
+    fn look_after(
+        &self,
+        worker: usize,
+        notices: &Sender<Option<Notice>>,
+    ) -> Result<(), SweepError> {
+        let tell = |notice| {
+            let _ = notices.send(Some(notice));
+        };
+        let mut waiting: Option<Worker> = None;
+        while !self.ends_early()
+            && let Some(&index) = self.to_do.get(self.next.fetch_add(1, Ordering::SeqCst))
+        {
+            let process = match waiting.take() {
+                Some(process) => process,
+                None => match self.start(worker, notices) {
+                    Ok(process) => process,
+                    Err(_) if self.ends_early() => break,
+                    Err(error) => return Err(error),
+                },
+            };
+            tell(Notice::Started { worker, index });
+            let started = Instant::now();
+            let job = &self.jobs[index];
+            let on_event = |event| {
+                tell(Notice::Event {
+                    worker,
+                    index,
+                    event,
+                });
+            };
+            let ending = process.run(job, on_event);
+            let record = match ending {
+                Ending::Finished(after) => {
+                    if let After::Waits(process) = after {
+                        waiting = Some(process);
+                    }
+                    read_finished(job)?
+                }
+                Ending::Died(_) if self.stops_soon() => break,
+                Ending::Died(failure) => record_death(job, failure, started.elapsed())?,
+            };
+            let record = Box::new(in_cell(record, job));
+            tell(Notice::Finished {
+                worker,
+                index,
+                record,
+            });
+        }
+        if let Some(process) = waiting {
+            process.close();
+        }
+        Ok(())
+    }
+
+    fn start(&self, worker: usize, notices: &Sender<Option<Notice>>) -> Result<Worker, SweepError> {
+        let notices = notices.clone();
+        let log = move |line| {
+            let _ = notices.send(Some(Notice::Log { worker, line }));
+        };
+        let register = |child| locked(&self.children).push(child);
+        Worker::start(self.setup.command(), log, register).map_err(SweepError::Worker)
+    }
+
+    /// Whether a death belongs to the end of the sweep. A signal to the whole process group may reach the worker before
+    /// this process has seen its own.
+    fn stops_soon(&self) -> bool {
+        if !self.ends_early() {
+            thread::sleep(TICK);
+        }
+        self.ends_early()
+    }
+}
+
+/// The record of a run that the worker says is finished.
+fn read_finished(job: &RunJob) -> Result<RunRecord, SweepError> {
+    match state(&job.folder)? {
+        RunState::Done(record) => Ok(*record),
+        RunState::Absent => Err(lost(job, "its folder is gone")),
+        RunState::Unfinished(why) => Err(lost(job, &why)),
+    }
+}
+
+fn lost(job: &RunJob, why: &str) -> SweepError {
+    SweepError::Worker(format!(
+        "the run {} was reported as finished, but {why}",
+        job.id
+    ))
+}
+
+/// Completes, as failed, the run of a worker that died.
+fn record_death(
+    job: &RunJob,
+    failure: Failure,
+    duration: Duration,
+) -> Result<RunRecord, SweepError> {
+    let platform = Platform {
+        device: job.device.to_string(),
+        libtorch: None,
+    };
+    let provenance = Provenance::collect(&job.spec, platform, job.threads);
+    let result = RunResult::new(Err(failure), duration.as_secs_f64(), None, provenance);
+    Ok(RunWriter::reopen(&job.folder, job.record())?.complete(result)?)
+}

@@ -1,0 +1,277 @@
+//! From a plan to jobs: models and data found and hashed, text tokenised once, runs named.
+//!
+//! All of it happens in the parent, which opens each model once and keeps none.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tch::Device;
+use thiserror::Error;
+
+use super::RunJob;
+use crate::adapter::Targets;
+use crate::data::{self, DataError, TokenSplits, Tokenizer, load_text, source_sha256, tokenise};
+use crate::digest::sha256;
+use crate::model::{Model, ModelError, ModelFiles, Options};
+use crate::record::{OutputFolder, RecordError};
+use crate::spec::{
+    self, DataSpec, HeadMode, ModelSpec, NUMERICS, Plan, RunSpec, Seeds, SpecError, Weights,
+};
+
+/// Why a plan cannot be carried out. Nothing was run.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+
+    #[error(transparent)]
+    Data(#[from] DataError),
+
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+
+    #[error(transparent)]
+    Record(#[from] RecordError),
+
+    #[error("the built-in model {name} has no vocabulary")]
+    NoVocabulary { name: String },
+}
+
+/// Makes the jobs of a plan, in its order; `device` is where the workers compute. Runs that turn out to be one, because
+/// two paths lead to the same files, are one job.
+///
+/// # Errors
+/// When a model or its tokenizer is missing or unusable, the data cannot be read, or a warm-up is as long as the run.
+pub fn prepare(
+    plan: &Plan,
+    output: &OutputFolder,
+    device: spec::Device,
+) -> Result<Vec<RunJob>, PrepareError> {
+    check_models(plan)?;
+    let mut parts = Parts {
+        cache: output.cache(),
+        models: HashMap::new(),
+        data: HashMap::new(),
+    };
+    let mut jobs: Vec<RunJob> = Vec::with_capacity(plan.runs.len());
+    let mut places = HashMap::new();
+    let mut same_cells = BTreeSet::new();
+    for run in &plan.runs {
+        let model = parts.model(&run.spec.model)?;
+        let data = parts.data(&run.spec.data, &model)?;
+        run.spec.train.check_warmup(Some(data.train_rows))?;
+        let id = run.spec.identity(&model.sha256, &data.sha256);
+        if let Some(&first) = places.get(&id) {
+            let RunJob { cell, .. } = &jobs[first];
+            if same_cells.insert((&run.cell, cell.clone())) {
+                tracing::warn!(
+                    "{} is left out where it is the same as {cell}: their paths lead to the same files",
+                    run.cell
+                );
+            }
+            continue;
+        }
+        places.insert(id.clone(), jobs.len());
+        jobs.push(RunJob {
+            folder: output.run_folder(id.as_str()),
+            id: id.as_str().to_owned(),
+            cell: run.cell.clone(),
+            spec: run.spec.clone(),
+            tokens: data.tokens,
+            model: model.path,
+            device,
+            threads: plan.execution.threads,
+        });
+    }
+    Ok(jobs)
+}
+
+/// Opens each model of the plan once: what does not fit is told before anything is trained, and once.
+fn check_models(plan: &Plan) -> Result<(), PrepareError> {
+    // By model, its targets and the largest rank that any run puts on them.
+    let mut models: BTreeMap<(&str, Weights), BTreeMap<&str, usize>> = BTreeMap::new();
+    for RunSpec { model, lora, .. } in plan.runs.iter().map(|run| &run.spec) {
+        let targets = models.entry((&model.path, model.weights)).or_default();
+        if let Some(lora) = lora {
+            let largest = targets.entry(&lora.targets).or_default();
+            *largest = lora.rank.max(*largest);
+        }
+    }
+    for ((path, weights), targets) in models {
+        let options = Options {
+            weights,
+            dropout: None,
+            device: Device::Cpu,
+            seeds: Seeds {
+                init: 0,
+                data: 0,
+                dropout: 0,
+                head: 0,
+            },
+        };
+        let model = Model::open(path, options)?;
+        for (targets, rank) in targets {
+            let targets = Targets::parse(targets).map_err(ModelError::from)?;
+            // A head is not there before its plugin runs; the encoder bounds the rank of all other layers.
+            let (bound, layer) = model.rank_bound(&targets, HeadMode::Train)?;
+            if rank as i64 > bound {
+                tracing::warn!(
+                    "rank {rank} is above min(fan_in, fan_out) = {bound} of `{layer}`: there the latter bounds the rank \
+                     of the update"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What several runs share.
+struct Parts {
+    /// Folder of the token files.
+    cache: PathBuf,
+    models: HashMap<(String, Weights), PreparedModel>,
+    data: HashMap<String, PreparedData>,
+}
+
+#[derive(Clone)]
+struct PreparedModel {
+    /// Absolute, or `builtin:NAME`.
+    path: String,
+    sha256: String,
+    files: ModelFiles,
+}
+
+#[derive(Clone)]
+struct PreparedData {
+    /// Of text and tokenizer: what a run's numbers depend on.
+    sha256: String,
+    tokens: PathBuf,
+    train_rows: usize,
+}
+
+impl Parts {
+    fn model(&mut self, spec: &ModelSpec) -> Result<PreparedModel, PrepareError> {
+        let key = (spec.path.clone(), spec.weights);
+        if let Some(known) = self.models.get(&key) {
+            return Ok(known.clone());
+        }
+        let files = ModelFiles::find(&spec.path)?;
+        let path = match &files {
+            ModelFiles::Builtin(_) => spec.path.clone(),
+            ModelFiles::Folder(folder) => absolute(folder).display().to_string(),
+        };
+        let sha256 = files.sha256(spec.weights == Weights::Pretrained)?;
+        let model = PreparedModel {
+            path,
+            sha256,
+            files,
+        };
+        self.models.insert(key, model.clone());
+        Ok(model)
+    }
+
+    fn data(
+        &mut self,
+        spec: &DataSpec,
+        model: &PreparedModel,
+    ) -> Result<PreparedData, PrepareError> {
+        let key = format!("{}\n{spec:?}", model.path);
+        if let Some(known) = self.data.get(&key) {
+            return Ok(known.clone());
+        }
+        let tokenizer = tokenizer(&model.files)?;
+        let max_length = spec.max_length.min(model.files.max_positions()?);
+        let sha256 = sha256(format!("{}{}", source_sha256(spec)?, tokenizer.sha256()).as_bytes());
+        let tokens = self
+            .cache
+            .join(format!("tokens-{}", cut_name(&sha256, spec, max_length)));
+        let train_rows = if let Ok(known) = TokenSplits::map(&tokens) {
+            known.train.rows()
+        } else {
+            let text = load_text(spec)?;
+            tracing::info!(
+                "tokenising {} train, {} validation and {} test rows",
+                text.train.len(),
+                text.validation.len(),
+                text.test.len()
+            );
+            fs::create_dir_all(&self.cache)
+                .map_err(RecordError::io("create the folder", &self.cache))?;
+            tokenise(&text, &tokenizer, max_length)?.write(&tokens)?;
+            text.train.len()
+        };
+        let data = PreparedData {
+            sha256,
+            tokens,
+            train_rows,
+        };
+        self.data.insert(key, data.clone());
+        Ok(data)
+    }
+}
+
+/// Names a token file by everything that its content depends on: text and tokenizer, how the text is cut, and this
+/// program's way with both.
+fn cut_name(sha256_of_source: &str, spec: &DataSpec, max_length: usize) -> String {
+    let cut = DataSpec {
+        path: None,
+        train_file: None,
+        validation_file: None,
+        test_file: None,
+        max_length,
+        ..spec.clone()
+    };
+    let all = json!([NUMERICS, sha256_of_source, cut]);
+    sha256(all.to_string().as_bytes())[..16].to_owned()
+}
+
+fn tokenizer(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
+    match files {
+        ModelFiles::Folder(folder) => Ok(Tokenizer::open(folder)?),
+        ModelFiles::Builtin(builtin) => {
+            let vocabulary = builtin
+                .file("vocab.txt")
+                .and_then(|bytes| str::from_utf8(bytes).ok());
+            let vocabulary = vocabulary.ok_or_else(|| PrepareError::NoVocabulary {
+                name: builtin.name.to_owned(),
+            })?;
+            let tokens: Vec<&str> = vocabulary.lines().collect();
+            Ok(data::Tokenizer::from_vocabulary(&tokens)?)
+        }
+    }
+}
+
+/// Workers may have another working folder one day; a path that cannot be resolved stays as it is.
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::test_support::run_spec;
+
+    #[test]
+    fn a_token_file_is_named_by_its_content_and_not_by_its_source() {
+        let spec = run_spec(None, 1.0, 1).data;
+        let name = cut_name("aa", &spec, 64);
+        let elsewhere = DataSpec {
+            path: None,
+            train_file: Some("copy.csv".into()),
+            ..spec.clone()
+        };
+        assert_eq!(cut_name("aa", &elsewhere, 64), name);
+        let smaller = DataSpec {
+            train_size: Some(8),
+            ..spec.clone()
+        };
+        let others = [
+            cut_name("bb", &spec, 64),
+            cut_name("aa", &spec, 32),
+            cut_name("aa", &smaller, 64),
+        ];
+        assert!(!others.contains(&name));
+    }
+}

@@ -1,0 +1,17 @@
+//! One run: model, plugins and data of a spec brought together, trained, evaluated.
+//!
+//! [`Trainer`] is what a worker executes: `setup` builds everything that a run needs, `run` is the loop.
+
+mod device;
+mod error;
+mod evaluate;
+mod head;
+mod run;
+mod schedule;
+mod setup;
+mod trainer;
+
+pub use device::{DeviceError, resolve as resolve_device};
+pub use error::TrainError;
+pub use schedule::learning_rate;
+pub use trainer::Trainer;

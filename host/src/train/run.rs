@@ -1,0 +1,295 @@
+//! The loop: batch, forward, loss, backward, step.
+
+use std::rc::Rc;
+
+use lorahost_plugin_api::protocol::EvaluationPhase;
+use tch::{Kind, Tensor};
+
+use super::evaluate::{Evaluation, evaluate};
+use super::head::HeadPass;
+use super::setup::Setup;
+use super::trainer::Watch;
+use super::{TrainError, learning_rate};
+use crate::data::{self, Tokens};
+use crate::model::{self, ModelError, PackedBatch};
+use crate::native;
+use crate::plugins::{HeadBatch, HeadLoss, Pass};
+use crate::record::{Event, Measured, Split, TestResult};
+use crate::spec::{RunSpec, Selection};
+
+/// Trains a run to its end, or to a loss that is not finite.
+pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measured, TrainError> {
+    let Setup { tokens, model, .. } = setup;
+    let rows = tokens.train.rows();
+    let steps = spec.train.steps(rows);
+    let description = model.describe();
+    let mut measured = Measured {
+        trainable_parameters: description.trainable as u64,
+        total_parameters: description.total as u64,
+        ..Measured::default()
+    };
+    watch.tell(Event::Start {
+        steps,
+        linear_layers: description.linear_layers,
+        wrapped_layers: description.wrapped,
+        trainable_parameters: measured.trainable_parameters,
+        total_parameters: measured.total_parameters,
+    });
+    let untrained = validate(spec, setup, 0, 0, watch)?;
+    measured.untrained_val_loss = untrained.map(|evaluation| evaluation.loss);
+
+    let (mut forwards, mut updates) = (0, 0);
+    'epochs: for epoch in 1..=spec.train.epochs {
+        if measured.steps == steps {
+            break;
+        }
+        let order = data::order(rows, spec.seeds.data, epoch);
+        let batches: Vec<&[u32]> = order.chunks(spec.train.batch_size).collect();
+        let mut means = Vec::new();
+        for group in batches.chunks(spec.train.accumulate) {
+            if measured.steps == steps {
+                break;
+            }
+            let step = measured.steps + 1;
+            let lr = learning_rate(&spec.train, step, steps);
+            let loss = backward(spec, setup, group, &mut forwards, &mut means, watch)?;
+            if loss.is_some_and(f64::is_finite) {
+                updates += 1;
+                clip(setup, spec.train.grad_clip)?;
+                watch
+                    .call("optimizer", &spec.optimizer, "step", None)
+                    .of(|| setup.optimizer.step(updates, lr))?;
+            }
+            forget_gradients(setup)?;
+            measured.steps = step;
+            watch.tell(Event::Step {
+                step,
+                epoch,
+                loss,
+                lr,
+            });
+            if loss.is_some_and(|loss| !loss.is_finite()) {
+                measured.train_losses.push(f64::NAN);
+                break 'epochs;
+            }
+            let due = spec
+                .train
+                .eval_every
+                .is_some_and(|every| step.is_multiple_of(every));
+            if due && step < steps {
+                validate(spec, setup, step, epoch, watch)?;
+            }
+        }
+        if means.is_empty() {
+            let message = format!("it counts nothing in the {rows} rows of epoch {epoch}");
+            return Err(setup.head.fault("forward", message).into());
+        }
+        // The original study's figure: the mean of the batches' means.
+        measured
+            .train_losses
+            .push(means.iter().sum::<f64>() / means.len() as f64);
+        if let Some(evaluation) = validate(spec, setup, measured.steps, epoch, watch)? {
+            measured.val_losses.push(evaluation.loss);
+            measured.headline = Some(evaluation.metrics.short);
+            if !evaluation.loss.is_finite() {
+                break;
+            }
+        }
+    }
+    let finite = measured.train_losses.iter().chain(&measured.val_losses);
+    if finite.copied().all(f64::is_finite) {
+        test(spec, setup, &mut measured, watch)?;
+    }
+    Ok(measured)
+}
+
+/// Adds up the gradients of a step's batches; returns the mean loss over everything that they count, if they count
+/// anything, and adds each batch's own mean to `means`.
+fn backward(
+    spec: &RunSpec,
+    setup: &Setup,
+    group: &[&[u32]],
+    forwards: &mut u64,
+    means: &mut Vec<f64>,
+    watch: &mut Watch<'_>,
+) -> Result<Option<f64>, TrainError> {
+    let (mut sum, mut count) = (0.0, 0);
+    for rows in group {
+        let HeadLoss {
+            sum: of_batch,
+            count: of_rows,
+        } = forward(spec, setup, rows, *forwards, watch)?;
+        *forwards += 1;
+        if of_rows == 0 {
+            // A head may find nothing to predict in a small batch.
+            continue;
+        }
+        let value = of_batch.f_double_value(&[])?;
+        means.push(value / of_rows as f64);
+        sum += value;
+        count += of_rows;
+        if group.len() == 1 {
+            of_batch.f_div_scalar(of_rows as f64)?.f_backward()?;
+        } else {
+            of_batch.f_backward()?;
+        }
+    }
+    if count == 0 {
+        return Ok(None);
+    }
+    if group.len() > 1 {
+        // Only now is it known what the sum runs over.
+        for mut gradient in gradients(setup) {
+            let _ = gradient.f_mul_scalar_(1.0 / count as f64)?;
+        }
+    }
+    Ok(Some(sum / count as f64))
+}
+
+fn forward(
+    spec: &RunSpec,
+    setup: &Setup,
+    rows: &[u32],
+    number: u64,
+    watch: &mut Watch<'_>,
+) -> Result<HeadLoss, TrainError> {
+    let pass = Pass::Training(number);
+    let (packed, batch) = packed(&setup.tokens.train, rows, setup, pass, &spec.head, watch)?;
+    let pass_of_model = model::Pass::training(spec.seeds.dropout, number);
+    let hidden = setup.model.forward(&packed, &pass_of_model)?;
+    let access = Rc::new(HeadPass::new(&setup.model, pass_of_model));
+    let call = watch.call("head", &spec.head, "forward", None);
+    Ok(call.of(|| setup.head.forward(&hidden, &batch, access, pass))?)
+}
+
+/// A batch as the model and as the task head see it, after the head had its say about tokens and labels.
+pub fn packed(
+    tokens: &Tokens,
+    rows: &[u32],
+    setup: &Setup,
+    pass: Pass,
+    head: &Selection,
+    watch: &mut Watch<'_>,
+) -> Result<(PackedBatch, HeadBatch), TrainError> {
+    let data::Batch {
+        ids,
+        offsets,
+        labels,
+    } = data::batch(tokens, rows);
+    let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(setup.device);
+    let plain = HeadBatch {
+        tokens: tensor(&ids)?,
+        offsets: tensor(&offsets)?,
+        labels: labels.as_deref().map(tensor).transpose()?,
+    };
+    let batch = watch
+        .call("head", head, "inputs", None)
+        .of(|| setup.head.inputs(&plain, pass))?;
+    let packed = setup.model.pack(&batch.tokens, &offsets);
+    let packed = packed.map_err(|error| match error {
+        // The data's own ids were checked when they were read: this one is the head's.
+        ModelError::Token { .. } => {
+            TrainError::from(setup.head.fault("inputs", format!("its {error}")))
+        }
+        other => other.into(),
+    })?;
+    Ok((packed, batch))
+}
+
+/// Evaluates the validation split, if there is one.
+fn validate(
+    spec: &RunSpec,
+    setup: &Setup,
+    step: usize,
+    epoch: usize,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Evaluation>, TrainError> {
+    let tokens = &setup.tokens.validation;
+    if tokens.rows() == 0 {
+        return Ok(None);
+    }
+    around_evaluation(spec, setup, EvaluationPhase::Before, watch)?;
+    let evaluation = evaluate(spec, setup, tokens, watch)?;
+    around_evaluation(spec, setup, EvaluationPhase::After, watch)?;
+    watch.tell(Event::Evaluation {
+        split: Split::Validation,
+        step,
+        epoch,
+        loss: evaluation.loss,
+        metrics: evaluation.metrics.values.clone(),
+    });
+    Ok(Some(evaluation))
+}
+
+/// Evaluates the last model on the test split, if there is one.
+fn test(
+    spec: &RunSpec,
+    setup: &Setup,
+    measured: &mut Measured,
+    watch: &mut Watch<'_>,
+) -> Result<(), TrainError> {
+    let tokens = &setup.tokens.test;
+    // An optimizer that answers for another point than it trains at leaves the model there: it is what is saved.
+    around_evaluation(spec, setup, EvaluationPhase::Before, watch)?;
+    if tokens.rows() == 0 {
+        return Ok(());
+    }
+    let Evaluation { loss, mut metrics } = evaluate(spec, setup, tokens, watch)?;
+    // `results.json` has the short name of the figure that stands for the task.
+    if let Some(&value) = metrics.values.get(&metrics.headline) {
+        metrics.values.insert(metrics.short.clone(), value);
+    }
+    watch.tell(Event::Evaluation {
+        split: Split::Test,
+        step: measured.steps,
+        epoch: measured.train_losses.len(),
+        loss,
+        metrics: metrics.values.clone(),
+    });
+    measured.headline = Some(metrics.short);
+    measured.test = Some(TestResult {
+        loss,
+        metrics: metrics.values,
+    });
+    Ok(())
+}
+
+fn around_evaluation(
+    spec: &RunSpec,
+    setup: &Setup,
+    phase: EvaluationPhase,
+    watch: &mut Watch<'_>,
+) -> Result<(), TrainError> {
+    let call = watch.call("optimizer", &spec.optimizer, "evaluation", None);
+    Ok(call.of(|| setup.optimizer.evaluation(phase))?)
+}
+
+fn gradients(setup: &Setup) -> impl Iterator<Item = Tensor> {
+    let values = setup.optimizer.group().values.iter();
+    values.map(Tensor::grad).filter(Tensor::defined)
+}
+
+/// Scales all gradients so that their global norm is at most `limit`, as `torch.nn.utils.clip_grad_norm_`.
+fn clip(setup: &Setup, limit: Option<f64>) -> Result<(), TrainError> {
+    let Some(limit) = limit else { return Ok(()) };
+    let mut square = 0.0;
+    for gradient in gradients(setup) {
+        square += gradient
+            .f_square()?
+            .f_sum(Kind::Double)?
+            .f_double_value(&[])?;
+    }
+    let factor = limit / (square.sqrt() + 1e-6);
+    if factor < 1.0 {
+        for mut gradient in gradients(setup) {
+            let _ = gradient.f_mul_scalar_(factor)?;
+        }
+    }
+    Ok(())
+}
+
+/// Frees the gradients: what the next step does not reach has none.
+fn forget_gradients(setup: &Setup) -> Result<(), TrainError> {
+    let values = &setup.optimizer.group().values;
+    Ok(values.iter().try_for_each(native::gradients::forget)?)
+}

@@ -1,0 +1,19 @@
+//! The built program with real plugin files, among them hostile ones: what it answers, prints and leaves behind.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of tests fail loudly, like tests"
+)]
+
+mod bad_input;
+mod cuda;
+mod flags;
+mod hostile;
+mod main_job;
+mod minilm;
+mod optimizers;
+mod plugin_files;
+mod real_text;
+mod references;
+mod sandbox;
+mod streams;

@@ -1,0 +1,8 @@
+//! From flags and experiment files to runs: what is planned, what is refused and how it is said.
+
+mod catalogue;
+mod errors;
+mod files;
+mod help;
+mod identity;
+mod plans;
