@@ -26,8 +26,8 @@ use crate::train::resolve_device;
 pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     let raw = args.raw_spec()?;
     let registry = Registry::search(&args.plugin, &search_folders())?;
-    for broken in registry.broken() {
-        tracing::warn!("left out: {}", broken.error);
+    for error in registry.broken() {
+        tracing::warn!("left out: {error}");
     }
     let plan = raw.plan(&registry)?;
     registry.check_requires(&plan)?;

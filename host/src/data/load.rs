@@ -216,17 +216,8 @@ impl RawRows {
 pub(super) fn test_spec() -> DataSpec {
     DataSpec {
         path: None,
-        train_file: None,
-        validation_file: None,
-        test_file: None,
-        text_column: None,
-        label_column: None,
-        train_size: None,
-        validation_size: None,
-        test_size: None,
-        validation_fraction: 0.1,
-        split_seed: 36,
         max_length: 64,
+        ..crate::spec::test_support::run_spec(None, 1e-3, 1).data
     }
 }
 

@@ -41,14 +41,6 @@ impl Tokenizer {
         Self::parse(&wordpiece(&tokens, &read_config(folder)?, &file)?, file)
     }
 
-    /// The tokenizer that a `tokenizer.json` holds.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub fn from_bytes(json: &[u8]) -> Result<Self, DataError> {
-        Self::parse(json, "tokenizer.json".into())
-    }
-
     /// BERT's lower-casing `WordPiece` tokenizer over the lines of a `vocab.txt`.
     ///
     /// # Errors
@@ -123,24 +115,6 @@ impl Tokenizer {
         &self.sha256
     }
 
-    pub fn mask_token_id(&self) -> Option<u32> {
-        self.id_of(&["[MASK]", "<mask>"])
-    }
-
-    pub fn pad_token_id(&self) -> Option<u32> {
-        self.id_of(&["[PAD]", "<pad>"])
-    }
-
-    /// The token before a text.
-    pub fn cls_token_id(&self) -> Option<u32> {
-        self.id_of(&["[CLS]", "<cls>", "<s>"])
-    }
-
-    /// The token after a text.
-    pub fn sep_token_id(&self) -> Option<u32> {
-        self.id_of(&["[SEP]", "<sep>", "</s>"])
-    }
-
     /// The ids that are no text.
     pub fn special_tokens(&self) -> SpecialTokens {
         let added = self.inner.get_added_tokens_decoder();
@@ -151,13 +125,11 @@ impl Tokenizer {
             .collect();
         all.sort_unstable();
         SpecialTokens {
-            mask: self.mask_token_id(),
+            mask: ["[MASK]", "<mask>"]
+                .into_iter()
+                .find_map(|name| self.inner.token_to_id(name)),
             all,
         }
-    }
-
-    fn id_of(&self, names: &[&str]) -> Option<u32> {
-        names.iter().find_map(|name| self.inner.token_to_id(name))
     }
 
     /// How many special tokens stand around each text.
@@ -297,14 +269,6 @@ mod tests {
                 mask: Some(4),
                 all: vec![0, 1, 2, 3, 4]
             }
-        );
-        assert_eq!(
-            (
-                tokenizer.pad_token_id(),
-                tokenizer.cls_token_id(),
-                tokenizer.sep_token_id()
-            ),
-            (Some(0), Some(2), Some(3))
         );
         assert_eq!(
             tokenizer.encode_batch(&["a"], 2).unwrap_err().to_string(),

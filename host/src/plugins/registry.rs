@@ -11,24 +11,9 @@ use crate::spec::{Catalogue, ComponentEntry, Plan};
 #[derive(Debug, Default)]
 pub struct Registry {
     entries: Vec<ComponentEntry>,
-    files: Vec<Registered>,
-    broken: Vec<Broken>,
+    /// Of files in searched folders that cannot be used.
+    broken: Vec<PluginError>,
     notices: Vec<String>,
-}
-
-/// A file that was read.
-#[derive(Debug)]
-pub struct Registered {
-    pub file: PluginFile,
-    /// Named by `--plugin`.
-    pub explicit: bool,
-}
-
-/// A file of a searched folder that cannot be used.
-#[derive(Debug)]
-pub struct Broken {
-    pub path: PathBuf,
-    pub error: PluginError,
 }
 
 impl Registry {
@@ -45,10 +30,10 @@ impl Registry {
         for path in named {
             registry.add(PluginFile::read(path)?, true, &mut seen)?;
         }
-        for (path, read) in survey(folders) {
+        for (_, read) in survey(folders) {
             match read {
                 Ok(file) => registry.add(file, false, &mut seen)?,
-                Err(error) => registry.broken.push(Broken { path, error }),
+                Err(error) => registry.broken.push(error),
             }
         }
         Ok(registry)
@@ -91,7 +76,6 @@ impl Registry {
                 }
             }
         }
-        self.files.push(Registered { file, explicit });
         Ok(())
     }
 
@@ -114,13 +98,9 @@ impl Registry {
         Ok(())
     }
 
+    /// Why files in the searched folders were left out.
     #[must_use]
-    pub fn files(&self) -> &[Registered] {
-        &self.files
-    }
-
-    #[must_use]
-    pub fn broken(&self) -> &[Broken] {
+    pub fn broken(&self) -> &[PluginError] {
         &self.broken
     }
 
