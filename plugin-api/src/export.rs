@@ -20,6 +20,7 @@ macro_rules! export_plugin {
                 Piece::Strings(<$crate::export_plugin!(@kind $kind $type)>::REQUIRES),
                 Piece::Text(",\"parameters\":"),
                 <$type as Params>::PARAMETERS,
+                <$crate::export_plugin!(@kind $kind $type)>::MANIFEST,
                 Piece::Text("}"),
             ])),+];
             const JSON: Piece = Piece::Many(&[

@@ -87,7 +87,7 @@ pub mod prelude {
 
     pub use crate::export_plugin;
     pub use crate::protocol::{
-        EvaluationPhase, Factor, HeadPlan, Layer, Metrics, ParameterInfo, Role, Task,
+        DataKind, EvaluationPhase, Factor, HeadPlan, Layer, Metrics, ParameterInfo, Role, Task,
     };
     pub use crate::sdk::{
         AlphaPolicy, Arg, Batch, Choice, Context, Error, Factors, Group, HeadContext, InitScheme,

@@ -45,6 +45,57 @@ pub struct ComponentManifest {
     pub requires: Vec<String>,
     #[serde(default)]
     pub parameters: Vec<Parameter>,
+    /// Of a head: the name of the [`DataKind`] that it learns from; a later plugin may name one that this host has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// What a row of the data is to a head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum DataKind {
+    /// A text, with its class where the data has classes.
+    #[default]
+    Classes,
+    /// A text alone.
+    Text,
+    /// A block of tokens: all texts of a split joined and cut into blocks of one length.
+    Blocks,
+    /// A text and a number.
+    Numbers,
+    /// Words, each with its tag.
+    Tags,
+    /// Two texts: the chosen and the rejected one.
+    Pairs,
+}
+
+impl DataKind {
+    pub const ALL: [Self; 6] = [
+        Self::Classes,
+        Self::Text,
+        Self::Blocks,
+        Self::Numbers,
+        Self::Tags,
+        Self::Pairs,
+    ];
+
+    /// As it stands in a manifest.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classes => "classes",
+            Self::Text => "text",
+            Self::Blocks => "blocks",
+            Self::Numbers => "numbers",
+            Self::Tags => "tags",
+            Self::Pairs => "pairs",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// One parameter of a component.

@@ -2,6 +2,7 @@
 
 use super::{Answer, Call, Error, Params, Result};
 use crate::abi::Component;
+use crate::manifest::Piece;
 use crate::protocol::{AlphaReply, AlphaRequest, Layer};
 
 /// How strongly the low-rank path counts.
@@ -49,6 +50,8 @@ impl<T> From<T> for Alpha<T> {
 
 impl<T: AlphaPolicy> Alpha<T> {
     pub const REQUIRES: &'static [&'static str] = T::REQUIRES;
+    /// What the manifest says beside that of every kind.
+    pub const MANIFEST: Piece = Piece::Many(&[]);
 }
 
 impl<T: AlphaPolicy> Component for Alpha<T> {

@@ -2,15 +2,19 @@
 
 use super::{Answer, Arg, Call, Context, Error, Params, Result, Tensor, op};
 use crate::abi::{self, Component};
+use crate::manifest::Piece;
 use crate::protocol::{
-    Activation, ForwardReply, ForwardRequest, HeadLayer, HeadLayers, HeadPlan, HeadPrepareRequest,
-    InputsReply, Metrics, Pooled, Task,
+    Activation, DataKind, ForwardReply, ForwardRequest, HeadLayer, HeadLayers, HeadPlan,
+    HeadPrepareRequest, InputsReply, Metrics, Pooled, Task,
 };
 
 /// What is learned, and how it is measured.
 ///
 /// Sequences come packed: row `i` of a batch is the tokens `offsets[i] .. offsets[i + 1]`; there is no padding.
 pub trait TaskHead: Params {
+    /// What a row of its data is.
+    const DATA: DataKind = DataKind::Classes;
+
     /// Ids of host extensions that the head cannot do without.
     const REQUIRES: &'static [&'static str] = &[abi::HEAD];
 
@@ -219,6 +223,12 @@ impl<T> From<T> for Head<T> {
 
 impl<T: TaskHead> Head<T> {
     pub const REQUIRES: &'static [&'static str] = T::REQUIRES;
+    /// What the manifest says beside that of every kind.
+    pub const MANIFEST: Piece = Piece::Many(&[
+        Piece::Text(",\"data\":\""),
+        Piece::Text(T::DATA.name()),
+        Piece::Text("\""),
+    ]);
 }
 
 impl<T: TaskHead> Component for Head<T> {

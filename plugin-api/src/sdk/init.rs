@@ -2,6 +2,7 @@
 
 use super::{Answer, Call, Context, Error, Params, Result, Tensor};
 use crate::abi::Component;
+use crate::manifest::Piece;
 use crate::protocol::{Factor, InitReply, InitRequest, Layer};
 
 /// How A `[rank, fan_in]` and B `[fan_out, rank]` of a layer start.
@@ -88,6 +89,8 @@ impl<T> From<T> for Init<T> {
 
 impl<T: InitScheme> Init<T> {
     pub const REQUIRES: &'static [&'static str] = T::REQUIRES;
+    /// What the manifest says beside that of every kind.
+    pub const MANIFEST: Piece = Piece::Many(&[]);
 }
 
 impl<T: InitScheme> Component for Init<T> {

@@ -2,6 +2,7 @@
 
 use super::{Answer, Call, Error, Params, Result, Tensor};
 use crate::abi::Component;
+use crate::manifest::Piece;
 use crate::protocol::{
     EvaluationPhase, OptimizerState, ParameterInfo, PrepareRequest, StepRequest,
 };
@@ -123,6 +124,8 @@ impl<T> From<T> for Optimize<T> {
 
 impl<T: Optimizer> Optimize<T> {
     pub const REQUIRES: &'static [&'static str] = T::REQUIRES;
+    /// What the manifest says beside that of every kind.
+    pub const MANIFEST: Piece = Piece::Many(&[]);
 }
 
 /// The first `n` tensors are the parameters, the next `n`, if any, their gradients.

@@ -18,6 +18,8 @@ struct MaskedLm {
 const IGNORE: f64 = -100.0;
 
 impl TaskHead for MaskedLm {
+    const DATA: DataKind = DataKind::Text;
+
     fn plan(&mut self, task: &Task) -> Result<HeadPlan> {
         if task.mask_token.is_none() {
             return Err(Error::new("masked-lm needs a tokenizer with a mask token"));
