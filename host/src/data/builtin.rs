@@ -3,9 +3,11 @@
 //! - `topics`: classification of short texts into four topics, 2,000 train and 1,000 test rows.
 //! - `topic-prose`: 20,000 train and 500 test rows of the same kind for masked-lm pretraining: without labels, but
 //!   each under a title that names its topic.
+//! - `prose`: 2,400 train and 400 test tales for language models, one a row, each ending with a line feed.
 //!
 //! How hard they are is told in the grammar's own file.
 
+mod tales;
 mod topics;
 mod words;
 
@@ -17,21 +19,23 @@ use crate::random::Stream;
 use topics::{Row, Writer};
 
 /// The names that `builtin:NAME` takes.
-pub const NAMES: [&str; 2] = ["topics", "topic-prose"];
+pub const NAMES: [&str; 3] = ["topics", "topic-prose", "prose"];
 
 /// The rows of a split (`train` or `test`) of one of [`NAMES`].
 pub(super) fn rows(set: &str, split: &str) -> Vec<Row> {
     let count = match (set, split) {
         ("topics", "train") => 2_000,
         ("topics", _) => 1_000,
+        ("prose", "train") => 2_400,
+        ("prose", _) => 400,
         (_, "train") => 20_000,
         _ => 500,
     };
     let mut writer = Writer::new(Stream::named(1, "builtin", &format!("{set}/{split}")));
-    if set == "topics" {
-        writer.rows(count)
-    } else {
-        writer.titled_rows(count)
+    match set {
+        "topics" => writer.rows(count),
+        "prose" => writer.tales(count),
+        _ => writer.titled_rows(count),
     }
 }
 
@@ -68,6 +72,11 @@ pub fn builtin_vocabulary() -> Vec<String> {
         .collect()
 }
 
+/// The train rows of the built-in set of that name, as a tokenizer that is made for them sees them.
+pub fn builtin_text(set: &str) -> impl Iterator<Item = String> {
+    rows(set, "train").into_iter().map(|row| row.text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -90,6 +99,18 @@ mod tests {
         assert_ne!(
             rows("topics", "train")[0].text,
             rows("topics", "test")[0].text
+        );
+    }
+
+    #[test]
+    fn a_tale_stays_with_its_cast() {
+        let tale = &rows("prose", "train")[0].text;
+        let name = tale.split(' ').next().unwrap();
+        assert!(tale.ends_with(".\n"), "{tale}");
+        assert!(tale.matches(name).count() >= 2, "{tale}");
+        assert_eq!(
+            tale,
+            "David was the scorer in the dressing room. David passed this whistle. David ignored the ball in the dressing room. David chased the ball. David raised the ball. Finally David brought the ball to the dressing room.\n"
         );
     }
 
@@ -117,7 +138,8 @@ mod tests {
         assert!(known.len() < 1_000, "{}", known.len());
         let rows = rows("topics", "test")
             .into_iter()
-            .chain(rows("topic-prose", "test"));
+            .chain(rows("topic-prose", "test"))
+            .chain(rows("prose", "test"));
         for row in rows {
             for word in row
                 .text

@@ -38,7 +38,7 @@ mod tokenizer;
 mod tokens;
 
 pub use batch::{Batch, batch, order};
-pub use builtin::builtin_vocabulary;
+pub use builtin::{builtin_text, builtin_vocabulary};
 pub use error::DataError;
 pub use load::{TextRows, TextSplits, load_text};
 pub use source::source_sha256;

@@ -235,7 +235,7 @@ mod tests {
         let error = Sources::find(&typo).unwrap_err().to_string();
         assert_eq!(
             error,
-            "no built-in data set `topic` (did you mean `topics`?); there are topics, topic-prose"
+            "no built-in data set `topic` (did you mean `topics`?); there are topics, topic-prose, prose"
         );
     }
 

@@ -14,7 +14,7 @@ use crate::random::Stream;
 
 /// Draws rows; the same stream gives the same rows on every machine.
 pub(super) struct Writer {
-    stream: Stream,
+    pub(super) stream: Stream,
     topics: Vec<Lists>,
     shared: Lists,
 }
@@ -27,20 +27,20 @@ pub(in crate::data) struct Row {
 
 /// How the content words of a sentence are drawn.
 #[derive(Clone, Copy)]
-struct Mixture {
-    topic: usize,
+pub(super) struct Mixture {
+    pub topic: usize,
     /// Probability that a content word is of `topic`.
-    own: f64,
+    pub own: f64,
     /// Probability that it is of any of the other topics.
-    other: f64,
+    pub other: f64,
 }
 
-struct Lists {
-    people: Vec<&'static str>,
-    things: Vec<&'static str>,
-    deeds: Vec<&'static str>,
-    qualities: Vec<&'static str>,
-    places: Vec<&'static str>,
+pub(super) struct Lists {
+    pub people: Vec<&'static str>,
+    pub things: Vec<&'static str>,
+    pub deeds: Vec<&'static str>,
+    pub qualities: Vec<&'static str>,
+    pub places: Vec<&'static str>,
 }
 
 type Kind = fn(&Lists) -> &[&'static str];
@@ -73,9 +73,14 @@ impl Writer {
         self.rows(count).into_iter().map(titled).collect()
     }
 
+    /// A topic, each as likely as the others.
+    pub(super) fn topic(&mut self) -> usize {
+        self.stream.below(self.topics.len() as u64) as usize
+    }
+
     fn row(&mut self) -> Row {
         loop {
-            let topic = self.stream.below(self.topics.len() as u64) as usize;
+            let topic = self.topic();
             let text = if self.stream.chance(CONTRASTS) {
                 self.contrast(topic)
             } else {
@@ -184,7 +189,13 @@ impl Writer {
     }
 
     /// A determiner, perhaps a quality, and a noun of the kind.
-    fn phrase(&mut self, noun: Kind, qualified: f64, mixture: Mixture, words: &mut Vec<String>) {
+    pub(super) fn phrase(
+        &mut self,
+        noun: Kind,
+        qualified: f64,
+        mixture: Mixture,
+        words: &mut Vec<String>,
+    ) {
         words.push(self.common(DETERMINERS));
         if self.stream.chance(qualified) {
             words.push(self.content(|lists| &lists.qualities, mixture));
@@ -192,7 +203,8 @@ impl Writer {
         words.push(self.content(noun, mixture));
     }
 
-    fn content(&mut self, kind: Kind, mixture: Mixture) -> String {
+    /// A word of the kind.
+    pub(super) fn content(&mut self, kind: Kind, mixture: Mixture) -> String {
         let drawn = self.stream.next_f64();
         let lists = if drawn < mixture.own {
             &self.topics[mixture.topic]
@@ -205,7 +217,8 @@ impl Writer {
         spoken(self.stream.pick(kind(lists)))
     }
 
-    fn common(&mut self, list: &'static str) -> String {
+    /// A word of `list`.
+    pub(super) fn common(&mut self, list: &'static str) -> String {
         let words: Vec<&str> = list.split_whitespace().collect();
         spoken(self.stream.pick(&words))
     }
@@ -238,7 +251,7 @@ fn spoken(word: &str) -> String {
     word.replace('_', " ")
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()
