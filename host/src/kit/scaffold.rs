@@ -73,7 +73,9 @@ impl Scaffold<'_> {
     pub fn write(&self) -> Result<PathBuf, KitError> {
         check_name(self.name)?;
         let dependency = self.dependency()?;
-        let folder = self.path.join(self.name);
+        // `./NAME` is NAME.
+        let folder = self.path.strip_prefix(".").unwrap_or(self.path);
+        let folder = folder.join(self.name);
         if folder.exists() {
             return Err(KitError::Exists { path: folder });
         }
