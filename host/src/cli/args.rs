@@ -43,6 +43,9 @@ pub struct ExperimentArgs {
     /// Plugin file; what it holds alone of its kind is selected
     #[arg(long, value_name = "FILE", help_heading = "Components", num_args = 1..)]
     pub plugin: Vec<PathBuf>,
+    /// Open only plugin files that are in lorahost.lock
+    #[arg(long, help_heading = "Components")]
+    pub locked: bool,
     #[arg(
         long,
         help = "Full fine-tuning in place of LoRA [key: method = \"full\"]",
@@ -123,6 +126,30 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a new crate of a plugin
+    New {
+        kind: NewKind,
+        /// Name of the crate, such as `my_init`; the component is called `my-init`
+        name: String,
+        /// Folder in which the crate's folder is made
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+        /// Folder of the plugin API, where the crate is not to take the published one
+        #[arg(long, value_name = "DIR")]
+        api: Option<PathBuf>,
+    },
+    /// Build a crate and put its plugin among the installed ones, which are found last
+    Install {
+        /// A crate's folder, or CRATE[@VERSION] of the registry
+        #[arg(value_name = "PATH|CRATE[@VERSION]")]
+        source: String,
+    },
+    /// Write lorahost.lock, which holds the files that are found; `--locked` opens no other
+    Lock {
+        /// Further files
+        #[arg(long, value_name = "FILE", num_args = 1..)]
+        plugin: Vec<PathBuf>,
+    },
     /// Show components and parameters of one plugin file
     Inspect {
         /// A plugin, such as `plugins/gaussian_init.so`
@@ -131,6 +158,14 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NewKind {
+    Init,
+    Alpha,
+    Optimizer,
+    Head,
 }
 
 impl ExperimentArgs {

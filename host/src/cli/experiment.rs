@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZero;
+use std::path::Path;
 use std::thread::available_parallelism;
 
 use tch::Device;
@@ -12,6 +13,7 @@ use super::failure::Failure;
 use super::logging::{self, WORKER_LOG};
 use super::output::print;
 use super::watch::{Announce, LogProgress};
+use crate::kit::Lock;
 use crate::plugins::{Registry, search_folders};
 use crate::record::{OutputFolder, RunRecord, Status};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
@@ -30,6 +32,10 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
         tracing::warn!("left out: {error}");
     }
     let plan = raw.plan(&registry)?;
+    if args.locked {
+        let path = Path::new(Lock::FILE);
+        Lock::read(path)?.check(&plan, path)?;
+    }
     registry.check_requires(&plan)?;
     for notice in registry.notices().iter().chain(&plan.notices) {
         tracing::warn!("{notice}");

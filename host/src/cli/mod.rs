@@ -10,6 +10,7 @@ pub mod exit;
 
 mod experiment;
 mod failure;
+mod kit;
 mod logging;
 mod output;
 mod plugin;
@@ -40,6 +41,14 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Some(Subcommands::Plugin(PluginCommand::Inspect { file, json })) => {
             plugin::inspect(file, *json)
         }
+        Some(Subcommands::Plugin(PluginCommand::New {
+            kind,
+            name,
+            path,
+            api,
+        })) => kit::new(*kind, name, path, api.as_deref()),
+        Some(Subcommands::Plugin(PluginCommand::Install { source })) => kit::install(source),
+        Some(Subcommands::Plugin(PluginCommand::Lock { plugin })) => kit::lock(plugin),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

@@ -20,5 +20,5 @@ pub use kinds::{
     TaskHead,
 };
 pub use library::Library;
-pub use registry::{Registry, search_folders, survey};
+pub use registry::{Registry, installed_folder, search_folders, survey};
 pub use scope::HeadAccess;

@@ -117,7 +117,8 @@ impl Catalogue for Registry {
     }
 }
 
-/// Where plugins are looked for: `LORAHOST_PLUGIN_PATH`, then `plugins` in the working folder, then beside the binary.
+/// Where plugins are looked for: `LORAHOST_PLUGIN_PATH`, then `plugins` in the working folder, then beside the binary,
+/// then what `lorahost plugin install` installed.
 #[must_use]
 pub fn search_folders() -> Vec<PathBuf> {
     let listed = std::env::var_os("LORAHOST_PLUGIN_PATH");
@@ -128,7 +129,18 @@ pub fn search_folders() -> Vec<PathBuf> {
     {
         folders.push(folder.join("plugins"));
     }
+    folders.extend(installed_folder());
     folders
+}
+
+/// Where installed plugins lie: `lorahost/plugins` in the user's data folder; none where the user has no home.
+#[must_use]
+pub fn installed_folder() -> Option<PathBuf> {
+    let set = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let data = set
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| Some(std::env::home_dir()?.join(".local/share")))?;
+    Some(data.join("lorahost/plugins"))
 }
 
 /// Every shared library of these folders, read or refused.

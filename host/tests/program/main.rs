@@ -9,6 +9,7 @@ mod bad_input;
 mod cuda;
 mod flags;
 mod hostile;
+mod kit;
 mod main_job;
 mod minilm;
 mod optimizers;

@@ -123,6 +123,7 @@ impl Sandbox {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .env("LORAHOST_PLUGIN_PATH", "kit")
+            .env("XDG_DATA_HOME", self.path("home"))
             .env_remove("RUST_LOG")
             .envs(environment.iter().copied());
         command.spawn().unwrap()

@@ -3,7 +3,7 @@
 use super::host::install;
 use super::store::{self, CallState};
 use crate::protocol::Layer;
-use crate::sdk::{Context, Result, Tensor};
+use crate::sdk::{Batch, Context, Result, Tensor};
 
 /// A float64 tensor of these values in row-major order.
 ///
@@ -22,6 +22,16 @@ pub fn integers(values: &[i64]) -> Result<Tensor> {
     install();
     let count = i64::try_from(values.len()).unwrap_or(i64::MAX);
     Tensor::from_i64(values, &[count])
+}
+
+/// A packed batch: ids `[total]`, offsets `[rows + 1]`, and labels.
+#[must_use]
+pub fn batch<'a>(tokens: &'a Tensor, offsets: &'a Tensor, labels: Option<&'a Tensor>) -> Batch<'a> {
+    Batch {
+        tokens,
+        offsets,
+        labels,
+    }
 }
 
 /// A layer of this size with scale 1, named `layer`.

@@ -59,7 +59,7 @@ mod store;
 pub use serde_json::json;
 
 pub use descent::{Descent, parameter};
-pub use fixtures::{fresh_call, integers, layer, live_handles, take_log, tensor};
+pub use fixtures::{batch, fresh_call, integers, layer, live_handles, take_log, tensor};
 pub use head::{TestHead, linear};
 pub use host::install;
 pub use init::{init, init_on};
