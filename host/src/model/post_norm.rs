@@ -210,7 +210,10 @@ impl Block {
         let mut norm =
             |name: &str| Norm::load(loader, &under(name), hidden, shape.norm_eps, Role::Norm);
         Ok(Self {
-            attention: Attention::new(shape.heads, dropout("attention", shape.attention_dropout)),
+            attention: Attention::bidirectional(
+                shape.heads,
+                dropout("attention", shape.attention_dropout),
+            ),
             attention_dropout: dropout(names.attention_output, shape.hidden_dropout),
             attention_norm: norm(names.attention_norm)?,
             activation: shape.activation,
