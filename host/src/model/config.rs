@@ -64,6 +64,14 @@ impl Config {
         size.ok_or_else(|| self.wrong(key, value, "a positive integer"))
     }
 
+    /// As [`Config::size`], or none where absent or null.
+    ///
+    /// # Errors
+    /// Where it is no integer, or outside 1 to 2^31 - 1.
+    pub fn optional_size(&self, key: &str) -> Result<Option<i64>, ModelError> {
+        self.present(key).map(|_| self.size(key)).transpose()
+    }
+
     /// A finite number above 0, `default` where absent.
     ///
     /// # Errors
@@ -98,8 +106,16 @@ impl Config {
     /// # Errors
     /// Where the name is not known here.
     pub fn activation(&self, key: &str) -> Result<Activation, ModelError> {
+        self.activation_or(key, Activation::Gelu)
+    }
+
+    /// As [`Config::activation`], `default` where absent.
+    ///
+    /// # Errors
+    /// Where the name is not known here.
+    pub fn activation_or(&self, key: &str, default: Activation) -> Result<Activation, ModelError> {
         let Some(value) = self.present(key) else {
-            return Ok(Activation::Gelu);
+            return Ok(default);
         };
         value.as_str().and_then(activation::named).ok_or_else(|| {
             self.wrong(
@@ -152,6 +168,17 @@ impl Config {
             &heads.into(),
             &format!("a divisor of the width {width}"),
         ))
+    }
+
+    /// Refuses a size that leaves no room for what must be there.
+    ///
+    /// # Errors
+    /// Where `size` is below `least`.
+    pub fn at_least(&self, key: &str, size: i64, least: i64) -> Result<(), ModelError> {
+        if size >= least {
+            return Ok(());
+        }
+        Err(self.wrong(key, &size.into(), &format!("at least {least}")))
     }
 
     fn present(&self, key: &str) -> Option<&Value> {

@@ -136,7 +136,7 @@ impl ModelFiles {
     pub fn max_positions(&self) -> Result<usize, ModelError> {
         let (bytes, origin) = self.config()?;
         let config = Config::parse(&bytes, &origin, None)?;
-        let positions = config.size(Architecture::of(&config)?.positions)?;
+        let positions = (Architecture::of(&config)?.positions)(&config)?;
         Ok(usize::try_from(positions).unwrap_or(0))
     }
 

@@ -17,6 +17,10 @@ pub enum Init {
     Embedding {
         padding: Option<i64>,
     },
+    /// As [`Init::Normal`], narrower by sqrt(2 `layers`): the end of a residual branch (Radford et al. 2019, GPT-2).
+    Residual {
+        layers: i64,
+    },
     Zeros,
     Ones,
 }
@@ -78,6 +82,20 @@ impl<'a> Loader<'a> {
             }
         };
         Ok(tensor.f_to_device(self.device)?)
+    }
+
+    /// The matrix `name` of `[rows, columns]`, which files have as `[columns, rows]`.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn take_transposed(
+        &mut self,
+        name: &str,
+        [rows, columns]: [i64; 2],
+        init: Init,
+    ) -> Result<Tensor, ModelError> {
+        let stored = self.take(name, &[columns, rows], init)?;
+        Ok(stored.f_transpose(0, 1)?.f_contiguous()?)
     }
 
     /// Whether the file has `name`.
@@ -147,17 +165,16 @@ fn placeholder(shape: &[i64]) -> Result<Tensor, ModelError> {
 /// Drawn on the CPU, so that every device gets the same.
 fn drawn(name: &str, shape: &[i64], init: Init, draw: Draw) -> Result<Tensor, ModelError> {
     let options = (Kind::Float, Device::Cpu);
-    let padding = match init {
+    let (std, padding) = match init {
         Init::Zeros => return Ok(Tensor::f_zeros(shape, options)?),
         Init::Ones => return Ok(Tensor::f_ones(shape, options)?),
-        Init::Normal => None,
-        Init::Embedding { padding } => padding,
+        Init::Normal => (draw.std, None),
+        Init::Embedding { padding } => (draw.std, padding),
+        Init::Residual { layers } => (draw.std / (2.0 * layers as f64).sqrt(), None),
     };
     let mut stream = Stream::named(draw.seed, draw.purpose, name);
     let count = shape.iter().product::<i64>();
-    let values: Vec<f32> = (0..count)
-        .map(|_| (draw.std * stream.normal()) as f32)
-        .collect();
+    let values: Vec<f32> = (0..count).map(|_| (std * stream.normal()) as f32).collect();
     let tensor = Tensor::f_from_slice(&values)?.f_reshape(shape)?;
     if let Some(row) = padding {
         let _ = tensor.f_get(row)?.f_zero_()?;

@@ -14,11 +14,13 @@ mod describe;
 mod distilbert;
 mod error;
 mod files;
+mod gpt2;
 mod head;
 mod layers;
 mod loader;
 mod open;
 mod post_norm;
+mod roberta;
 mod save;
 mod weights;
 
