@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use super::exit::Exit;
+use crate::model::ModelError;
 use crate::plugins::PluginError;
 use crate::record::RecordError;
 use crate::spec::SpecError;
@@ -18,6 +19,8 @@ pub enum Failure {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     #[error(transparent)]
@@ -40,9 +43,12 @@ impl Failure {
     /// What the user gave wrong is [`Exit::Usage`], all else [`Exit::Failure`].
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Prepare(PrepareError::Record(_)) => Exit::Failure,
+            Self::Prepare(PrepareError::Record(_)) | Self::Model(ModelError::Torch(_)) => {
+                Exit::Failure
+            }
             Self::Spec(_)
             | Self::Plugin(_)
+            | Self::Model(_)
             | Self::Device(_)
             | Self::Prepare(_)
             | Self::Record(

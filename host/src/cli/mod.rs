@@ -11,11 +11,12 @@ pub mod exit;
 mod experiment;
 mod failure;
 mod logging;
+mod model;
 mod output;
 mod plugin;
 mod watch;
 
-use args::{Cli, PluginCommand, Subcommands};
+use args::{Cli, ModelCommand, PluginCommand, Subcommands};
 use exit::Exit;
 use failure::Failure;
 
@@ -39,6 +40,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Some(Subcommands::Plugin(PluginCommand::List { json })) => plugin::list(*json),
         Some(Subcommands::Plugin(PluginCommand::Inspect { file, json })) => {
             plugin::inspect(file, *json)
+        }
+        Some(Subcommands::Model(ModelCommand::Inspect { model: path, json })) => {
+            model::inspect(path, *json)
         }
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;

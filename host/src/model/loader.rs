@@ -40,6 +40,7 @@ pub struct Loader<'a> {
     file: Option<&'a WeightFile>,
     draw: Option<Draw>,
     device: Device,
+    shapes_only: bool,
     taken: HashSet<String>,
     ignored: Vec<String>,
     missing: Vec<String>,
@@ -55,10 +56,20 @@ impl<'a> Loader<'a> {
             file,
             draw,
             device,
+            shapes_only: false,
             taken,
             ignored,
             missing: Vec::new(),
             wrong: Vec::new(),
+        }
+    }
+
+    /// As this loader, with parameters that have shapes but no values of their own and take no memory.
+    #[must_use]
+    pub fn shapes_only(self, shapes_only: bool) -> Self {
+        Self {
+            shapes_only,
+            ..self
         }
     }
 
@@ -75,6 +86,7 @@ impl<'a> Loader<'a> {
         self.taken.insert(name.to_owned());
         let tensor = match (self.read(name, shape), self.draw) {
             (Some(tensor), _) => tensor,
+            (None, Some(_)) if self.shapes_only => placeholder(shape)?,
             (None, Some(draw)) => drawn(name, shape, init, draw)?,
             (None, None) => {
                 self.missing.push(name.to_owned());
@@ -94,8 +106,11 @@ impl<'a> Loader<'a> {
         [rows, columns]: [i64; 2],
         init: Init,
     ) -> Result<Tensor, ModelError> {
-        let stored = self.take(name, &[columns, rows], init)?;
-        Ok(stored.f_transpose(0, 1)?.f_contiguous()?)
+        let turned = self.take(name, &[columns, rows], init)?.f_transpose(0, 1)?;
+        if self.shapes_only {
+            return Ok(turned);
+        }
+        Ok(turned.f_contiguous()?)
     }
 
     /// Whether the file has `name`.
@@ -143,10 +158,14 @@ impl<'a> Loader<'a> {
     /// The file's tensor, or a placeholder where the file's does not fit; none where the file has none.
     fn read(&mut self, name: &str, shape: &[i64]) -> Option<Tensor> {
         let found = self.shape(name)?;
-        let read = if found == shape {
-            self.file?.tensor(name)?
-        } else {
+        let file = self.file?;
+        let read = if found != shape {
             Err(format!("`{name}` has shape {found:?}, expected {shape:?}"))
+        } else if self.shapes_only {
+            let placeholder = |_| placeholder(shape).map_err(|error| error.to_string());
+            file.kind(name)?.and_then(placeholder)
+        } else {
+            file.tensor(name)?
         };
         match read {
             Ok(tensor) => Some(tensor),
@@ -158,8 +177,9 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// One zero that stands for all elements.
 fn placeholder(shape: &[i64]) -> Result<Tensor, ModelError> {
-    Ok(Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?)
+    Ok(Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?.f_expand(shape, false)?)
 }
 
 /// Drawn on the CPU, so that every device gets the same.

@@ -11,6 +11,7 @@ mod flags;
 mod hostile;
 mod main_job;
 mod minilm;
+mod model_inspect;
 mod optimizers;
 mod plugin_files;
 mod real_text;
