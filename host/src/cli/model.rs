@@ -7,7 +7,8 @@ use super::failure::Failure;
 use super::output::print;
 use super::plugin::aligned;
 use crate::model::{
-    HeadLayerReport, HeadReport, Inspection, LayerReport, Pooled, WeightSummary, grouped,
+    HeadLayerKind, HeadLayerReport, HeadReport, Inspection, LayerReport, Pooled, WeightSummary,
+    grouped,
 };
 
 /// Columns that the text keeps to, as far as names let it.
@@ -51,6 +52,7 @@ fn text(path: &str, model: &Inspection) -> String {
         format!("{path}\n\n"),
         aligned(&rows),
         wrapped("config        ", &sizes),
+        unknown(&model.unknown_settings),
         "\n".to_owned(),
         layers(&model.layers),
         "\n".to_owned(),
@@ -61,6 +63,15 @@ fn text(path: &str, model: &Inspection) -> String {
         model.heads.iter().map(head).collect(),
     ]
     .concat()
+}
+
+fn unknown(settings: &[String]) -> String {
+    if settings.is_empty() {
+        return String::new();
+    }
+    let title = "not known     ";
+    let note = "(these settings have no effect here)";
+    wrapped(title, settings) + &" ".repeat(title.len()) + note + "\n"
 }
 
 /// `2 files, 101 tensors (F16 99, I64 2), 44.3 MB`.
@@ -140,7 +151,7 @@ fn parameters(model: &Inspection) -> String {
         row(
             &lora,
             counts.lora.parameters as usize,
-            format!("{share:.1}%"),
+            format!("{share:.1}% of them"),
         ),
     ])
 }
@@ -150,7 +161,7 @@ fn operations(model: &Inspection) -> String {
     let share = 100.0 * counts.lora_step as f64 / counts.full_step as f64;
     let lora = format!("  step of LoRA on all, r = {}", counts.rank);
     let row = |name: &str, count: i64, note: String| [name.to_owned(), number(count), note];
-    let note = format!("2 N^2 + 6 N r for a layer N x N; {share:.1}%");
+    let note = format!("2 N^2 + 6 N r for a layer N x N: {share:.1}% of it");
     let rows = columns(&[
         row("  forward", counts.forward, "N^2".to_owned()),
         row(
@@ -193,15 +204,15 @@ fn head(head: &HeadReport) -> String {
 
 fn head_layer(layer: &HeadLayerReport) -> [String; 3] {
     let origin = match (&layer.tied_to, layer.pretrained) {
-        (Some(name), _) => format!("weight tied to {name}"),
+        (Some(name), _) => format!("tied to {name}"),
         (None, true) => "in the weights".to_owned(),
         (None, false) => "new".to_owned(),
     };
-    [
-        format!("    {}", layer.name),
-        format!("{} x {}", layer.fan_in, layer.fan_out),
-        origin,
-    ]
+    let size = match layer.kind {
+        HeadLayerKind::Linear => format!("{} x {}", layer.fan_in, layer.fan_out),
+        HeadLayerKind::Norm => layer.fan_out.to_string(),
+    };
+    [format!("    {}", layer.name), size, origin]
 }
 
 /// Name, right-aligned number, note.

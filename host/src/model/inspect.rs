@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tch::Device;
 
-use super::{HeadDescription, Model, ModelError, Options, Part, Pooled, WeightSummary};
+use super::{
+    HeadDescription, HeadLayerKind, Model, ModelError, Options, Part, Pooled, WeightSummary,
+};
 use crate::adapter::{Linear, ModuleKind, Targets};
 use crate::spec::{Seeds, Weights};
 
@@ -21,6 +23,8 @@ pub struct Inspection {
     pub architecture: &'static str,
     /// The whole numbers of `config.json`, as they stand there, without the ids of tokens.
     pub sizes: Map<String, Value>,
+    /// Settings that are not known here and have no effect.
+    pub unknown_settings: Vec<String>,
     /// The longest sequence, in tokens.
     pub positions: i64,
     /// Number of token ids.
@@ -98,6 +102,7 @@ pub struct HeadReport {
 #[derive(Debug, Serialize)]
 pub struct HeadLayerReport {
     pub name: String,
+    pub kind: HeadLayerKind,
     pub fan_in: i64,
     pub fan_out: i64,
     /// Whether the weight files have it.
@@ -125,6 +130,7 @@ impl Inspection {
         Ok(Self {
             architecture: model.architecture().model_type,
             sizes: sizes(model.config().values()),
+            unknown_settings: model.unknown_settings(),
             positions: model.max_positions(),
             vocabulary: model.vocabulary(),
             weights: model.weights().map(super::WeightFile::summary),
@@ -241,6 +247,7 @@ fn head_layers(description: &HeadDescription, words: &str) -> Vec<HeadLayerRepor
     layers
         .map(|layer| HeadLayerReport {
             name: layer.name.clone(),
+            kind: layer.kind,
             fan_in: layer.fan_in,
             fan_out: layer.fan_out,
             pretrained: layer.pretrained,

@@ -162,6 +162,12 @@ impl Model {
         self.encoder.forward(batch, pass)
     }
 
+    /// The longest sequence that the model takes, in tokens.
+    #[must_use]
+    pub fn max_positions(&self) -> i64 {
+        self.encoder.max_positions()
+    }
+
     #[must_use]
     pub fn architecture(&self) -> &'static Architecture {
         self.architecture
@@ -175,6 +181,17 @@ impl Model {
     #[must_use]
     pub fn files(&self) -> &ModelFiles {
         &self.files
+    }
+
+    /// Settings of `config.json` that neither the encoder nor any head takes notice of, though they may say something of
+    /// the model.
+    #[must_use]
+    pub fn unknown_settings(&self) -> Vec<String> {
+        for layout in self.architecture.layouts {
+            // A head that this model cannot have still knows its settings.
+            let _ = (layout.describe)(&self.config, 1);
+        }
+        self.config.unread()
     }
 
     /// The weight files, where the weights are pretrained.
@@ -198,12 +215,6 @@ impl Model {
     #[must_use]
     pub fn words_name(&self) -> String {
         self.encoder.words().weight_name()
-    }
-
-    /// The longest sequence that the model takes, in tokens.
-    #[must_use]
-    pub fn max_positions(&self) -> i64 {
-        self.encoder.max_positions()
     }
 
     /// Every module that has parameters, the head's last.

@@ -16,6 +16,7 @@ fn every_architecture_and_head_is_written_as_it_was_read() -> Outcome {
     for family in FAMILIES {
         let original = shapes(&reference(family).join("model.safetensors"))?;
         let prefix = open(family)?.architecture().prefix;
+        assert!(open(family)?.unknown_settings().is_empty());
         for layout in open(family)?.architecture().layouts {
             let mut model = open(family)?;
             model.build_head(layout.name, 4)?;

@@ -60,10 +60,7 @@ fn an_index_that_does_not_fit_its_files_is_refused() -> Outcome {
     let mut index = read_index(&copy)?;
     index["weight_map"]["bert.absent"] = json!(FIRST);
     fs::write(copy.file(INDEX), index.to_string())?;
-    copy.refused(&[
-        "1 not in the file that it says: `bert.absent`",
-        FIRST,
-    ]);
+    copy.refused(&["1 not in the file that it says: `bert.absent`", FIRST]);
 
     let copy = split(FAMILIES[0])?;
     let mut tensors = Tensor::read_safetensors(copy.file(SECOND))?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::sandbox::{Sandbox, copy_model};
+use crate::sandbox::{Sandbox, copy_model, small};
 
 #[test]
 fn the_built_in_model_reads_well() {
@@ -23,6 +23,24 @@ fn gpt2_reads_well() {
     let outcome = sandbox.lorahost("model inspect gpt2");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     insta::assert_snapshot!(outcome.out);
+}
+
+#[test]
+fn settings_that_nobody_knows_are_said_and_change_nothing() {
+    let sandbox = Sandbox::new();
+    let config = fs::read_to_string(sandbox.path("model/config.json")).unwrap();
+    let strange = config.replacen('{', "{\"norm_type\": \"rms\", \"alibi\": false,", 1);
+    sandbox.write("model/config.json", strange);
+    let outcome = sandbox.lorahost("model inspect model");
+    assert!(
+        outcome.out.contains("\nnot known     norm_type\n"),
+        "{}",
+        outcome.out
+    );
+    let said = "settings that are not known here and have no effect: norm_type\n";
+    let outcome = sandbox.lorahost(&small("--max-steps 1"));
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert_eq!(outcome.err.matches(said).count(), 1, "{}", outcome.err);
 }
 
 #[test]
