@@ -109,7 +109,7 @@ fn layers(layers: &[LayerReport]) -> String {
             "number",
             "fan_in x fan_out",
             "kind",
-            "chosen by --targets",
+            "--targets",
         ]
         .map(str::to_owned),
     ];
@@ -161,7 +161,7 @@ fn operations(model: &Inspection) -> String {
     let share = 100.0 * counts.lora_step as f64 / counts.full_step as f64;
     let lora = format!("  step of LoRA on all, r = {}", counts.rank);
     let row = |name: &str, count: i64, note: String| [name.to_owned(), number(count), note];
-    let note = format!("2 N^2 + 6 N r for a layer N x N: {share:.1}% of it");
+    let note = format!("{share:.1}% of full: 2 N^2 + 6 N r for a layer N x N");
     let rows = columns(&[
         row("  forward", counts.forward, "N^2".to_owned()),
         row(
