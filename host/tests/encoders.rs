@@ -5,14 +5,19 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use lorahost::adapter::{Factors, Parameter, Targets};
-use lorahost::model::{Model, Options, PackedBatch, Pass, activation};
+use lorahost::model::{Model, Options, PackedBatch, Pass, Pooled, activation};
 use lorahost::spec::{HeadMode, Method, Seeds, Weights};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-const FAMILIES: [&str; 2] = ["tiny-bert-reference", "tiny-distilbert-reference"];
+const FAMILIES: [&str; 4] = [
+    "tiny-bert-reference",
+    "tiny-distilbert-reference",
+    "tiny-roberta-reference",
+    "tiny-gpt2-reference",
+];
 const LABELS: i64 = 4;
 
 #[derive(Deserialize)]
@@ -24,6 +29,8 @@ struct Reference {
     weight_decay: f64,
     rows: Vec<Vec<i64>>,
     classification_logits: Vec<Vec<f64>>,
+    token_logits: Vec<Vec<f64>>,
+    vocabulary_layout: String,
     vocabulary_logits_sum: Vec<f64>,
     vocabulary_logits_first: Vec<Vec<f64>>,
     batches: Vec<Vec<Vec<i64>>>,
@@ -46,8 +53,12 @@ fn packed_logits_are_the_padded_ones() -> Outcome {
             family,
         );
 
-        model.build_head("vocabulary", 1)?;
+        model.build_head("tokens", LABELS)?;
         let hidden = model.forward(&batch, &Pass::evaluation())?;
+        let found = through_head(&model, &hidden)?;
+        close(&found, &table(&reference.token_logits), 1e-4, family);
+
+        model.build_head(&reference.vocabulary_layout, 1)?;
         let scores = through_head(&model, &hidden)?;
         close(
             &scores.narrow(1, 0, 8),
@@ -254,8 +265,11 @@ impl AdamW {
 
 fn logits(model: &Model, batch: &PackedBatch) -> Result<Tensor, Box<dyn Error>> {
     let hidden = model.forward(batch, &Pass::evaluation())?;
-    let first = Tensor::from_slice(&batch.offsets[..batch.rows()]);
-    through_head(model, &hidden.index_select(0, &first))
+    let places: Vec<i64> = match model.head()?.description().pooled {
+        Some(Pooled::Last) => batch.offsets[1..].iter().map(|end| end - 1).collect(),
+        _ => batch.offsets[..batch.rows()].to_vec(),
+    };
+    through_head(model, &hidden.index_select(0, &Tensor::from_slice(&places)))
 }
 
 /// All layers of the head in order, as the plugins' `through` has it: there is no head to run without a plugin.

@@ -203,7 +203,7 @@ fn a_head_of_other_outputs_starts_anew() -> Outcome {
     let error = model.build_head("spans", 2).unwrap_err().to_string();
     assert_eq!(
         error,
-        "architecture `bert` has no head of layout `spans`; it has pooled, vocabulary"
+        "architecture `bert` has no head of layout `spans`; it has pooled, vocabulary, tokens"
     );
     let error = model
         .head()?

@@ -282,9 +282,10 @@ pub struct HeadPrepareRequest {
 /// Which of the model's heads a task needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadPlan {
-    /// A layout that the model may know: `pooled` (one vector a row) or `vocabulary` (one a token).
+    /// A layout that the model may know: `pooled` (outputs a row), `tokens` (outputs a token), `vocabulary` (scores of
+    /// the words at every token, for a model that sees both sides) or `causal` (scores of the next word).
     pub layout: String,
-    /// Width of the last layer; the layout `vocabulary` brings its own.
+    /// Width of the last layer; the layouts `vocabulary` and `causal` bring their own.
     #[serde(default)]
     pub outputs: Option<usize>,
 }
@@ -315,6 +316,9 @@ pub struct HeadLayer {
     pub fan_in: usize,
     pub fan_out: usize,
     pub bias: bool,
+    /// Probability of the dropout before the layer.
+    #[serde(default)]
+    pub input_dropout: f64,
     /// Applied after the layer.
     #[serde(default)]
     pub activation: Option<Activation>,

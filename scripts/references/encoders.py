@@ -3,8 +3,8 @@
     python scripts/references/encoders.py [MINILM_FOLDER]
 
 Needs torch 2.11, transformers 5, peft 0.21 and safetensors. Writes host/tests/data/tiny-bert-reference,
-tiny-distilbert-reference (small random models as Hugging Face folders, each with reference.json and
-lora_a.safetensors), and, where the folder of all-MiniLM-L6-v2 is named, minilm.safetensors.
+tiny-distilbert-reference, tiny-roberta-reference, tiny-gpt2-reference (small random models as Hugging Face folders,
+each with reference.json and lora_a.safetensors), and, where the folder of all-MiniLM-L6-v2 is named, minilm.safetensors.
 
 Padded inputs go through transformers in evaluation mode; the same rows, packed, go through lorahost.
 """
@@ -16,9 +16,13 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM
-from transformers import BertForSequenceClassification, DistilBertConfig, DistilBertForMaskedLM
-from transformers import DistilBertForSequenceClassification
+from transformers import AutoModel, AutoTokenizer
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
+from transformers import DistilBertConfig, DistilBertForMaskedLM, DistilBertForSequenceClassification
+from transformers import DistilBertForTokenClassification
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2ForTokenClassification, GPT2LMHeadModel
+from transformers import RobertaConfig, RobertaForMaskedLM, RobertaForSequenceClassification
+from transformers import RobertaForTokenClassification
 
 HERE = Path(__file__).resolve().parents[2] / "host" / "tests" / "data"
 VOCABULARY, POSITIONS, LABELS, STEPS, BATCHES, ROWS = 200, 40, 4, 20, 4, 6
@@ -33,15 +37,15 @@ SENTENCES = [
 ]
 
 
-def rows(generator, count):
-    """Token ids of uneven lengths, 0 left for padding."""
+def rows(generator, count, padding):
+    """Token ids of uneven lengths, all above the one of padding."""
     lengths = torch.randint(1, POSITIONS + 1, (count,), generator=generator)
     lengths[0], lengths[1] = 1, POSITIONS
-    return [torch.randint(1, VOCABULARY, (int(n),), generator=generator) for n in lengths]
+    return [torch.randint(padding + 1, VOCABULARY, (int(n),), generator=generator) for n in lengths]
 
 
-def pad(rows):
-    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+def pad(rows, padding):
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
     lengths = torch.tensor([len(row) for row in rows])
     return ids, (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
 
@@ -60,7 +64,7 @@ def steps(model, batches, labels):
     )
     losses = []
     for step in range(STEPS):
-        ids, mask = pad(batches[step % BATCHES])
+        ids, mask = pad(batches[step % BATCHES], model.config.pad_token_id)
         loss = model(input_ids=ids, attention_mask=mask, labels=labels[step % BATCHES]).loss
         optimizer.zero_grad()
         loss.backward()
@@ -69,7 +73,16 @@ def steps(model, batches, labels):
     return losses
 
 
-def family(folder, config, classifier, masked, targets, heads, dtype, strip):
+def buffers(config):
+    """The causal masks that older files of GPT-2 hold, named without prefix."""
+    mask = torch.ones(1, 1, POSITIONS, POSITIONS, dtype=torch.uint8).tril()
+    return {f"h.{layer}.attn.bias": mask.clone() for layer in range(config.n_layer)}
+
+
+def family(folder, config, classes, layout, targets, heads, dtype, strip, buffers=lambda config: {}, **lora):
+    """`classes` are those of the layouts `pooled`, `layout` (a score of every word) and `tokens`."""
+    classifier, masked, tagger = classes
+    padding = config.pad_token_id
     torch.manual_seed(1)
     generator = torch.Generator().manual_seed(2)
     folder = HERE / folder
@@ -82,11 +95,15 @@ def family(folder, config, classifier, masked, targets, heads, dtype, strip):
     base = model.base_model_prefix + "."
     state = {name: tensor for name, tensor in language.state_dict().items()}
     state.update(model.state_dict())
+    if "classifier.weight" not in state:
+        tags = tagger(config)
+        disturb(tags, generator)
+        state.update({name: tags.state_dict()[name] for name in ("classifier.weight", "classifier.bias")})
     tied = set(language._tied_weights_keys or {})
     tied |= {"cls.predictions.decoder.bias"}
     state = {n: t.to(dtype).contiguous() for n, t in state.items() if n not in tied}
     named = {n.removeprefix(base) if strip else n: t for n, t in state.items()}
-    save_file(named, folder / "model.safetensors", {"format": "pt"})
+    save_file(named | buffers(config), folder / "model.safetensors", {"format": "pt"})
     state = {n: t.float() for n, t in state.items()}
 
     def fresh(kind):
@@ -96,20 +113,18 @@ def family(folder, config, classifier, masked, targets, heads, dtype, strip):
         made.tie_weights()
         return made.eval()
 
-    probe = rows(generator, 5)
-    ids, mask = pad(probe)
+    probe = rows(generator, 5, padding)
+    ids, mask = pad(probe, padding)
     with torch.no_grad():
         logits = fresh(classifier)(input_ids=ids, attention_mask=mask).logits
         scores = fresh(masked)(input_ids=ids, attention_mask=mask).logits[mask.bool()]
 
-    batches = [rows(generator, ROWS) for _ in range(BATCHES)]
+    batches = [rows(generator, ROWS, padding) for _ in range(BATCHES)]
     labels = [torch.randint(0, LABELS, (ROWS,), generator=generator) for _ in range(BATCHES)]
     full = steps(fresh(classifier), batches, labels)
 
-    lora = LoraConfig(
-        task_type="SEQ_CLS", r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, modules_to_save=heads
-    )
-    wrapped = get_peft_model(fresh(classifier), lora).eval()
+    lora |= dict(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=targets, modules_to_save=heads)
+    wrapped = get_peft_model(fresh(classifier), LoraConfig(task_type="SEQ_CLS", **lora)).eval()
     factors = {}
     for name, parameter in wrapped.named_parameters():
         if ".lora_A." in name:
@@ -117,6 +132,8 @@ def family(folder, config, classifier, masked, targets, heads, dtype, strip):
             factors[module] = parameter.detach().clone()
     save_file(factors, folder / "lora_a.safetensors")
     adapted = steps(wrapped, batches, labels)
+    with torch.no_grad():
+        tags = fresh(tagger)(input_ids=ids, attention_mask=mask).logits[mask.bool()]
 
     reference = {
         "rank": RANK,
@@ -126,6 +143,8 @@ def family(folder, config, classifier, masked, targets, heads, dtype, strip):
         "weight_decay": WEIGHT_DECAY,
         "rows": [row.tolist() for row in probe],
         "classification_logits": logits.tolist(),
+        "token_logits": tags.tolist(),
+        "vocabulary_layout": layout,
         "vocabulary_logits_sum": scores.double().sum(1).tolist(),
         "vocabulary_logits_first": scores[:, :8].tolist(),
         "batches": [[row.tolist() for row in batch] for batch in batches],
@@ -163,12 +182,13 @@ def main():
     torch.set_num_threads(1)
     shape = dict(vocab_size=VOCABULARY, max_position_embeddings=POSITIONS, initializer_range=0.1)
     names = dict(id2label={i: f"LABEL_{i}" for i in range(LABELS)}, label2id={f"LABEL_{i}": i for i in range(LABELS)})
+    encoder = r".*encoder.*\.(query|key|value|dense)"
     family(
         "tiny-bert-reference",
         BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, **shape, **names),
-        BertForSequenceClassification,
-        BertForMaskedLM,
-        r".*encoder.*\.(query|key|value|dense)",
+        (BertForSequenceClassification, BertForMaskedLM, BertForTokenClassification),
+        "vocabulary",
+        encoder,
         ["classifier", "pooler"],
         torch.float32,
         strip=False,
@@ -176,12 +196,37 @@ def main():
     family(
         "tiny-distilbert-reference",
         DistilBertConfig(dim=64, n_layers=2, n_heads=4, hidden_dim=128, activation="gelu", **shape, **names),
-        DistilBertForSequenceClassification,
-        DistilBertForMaskedLM,
+        (DistilBertForSequenceClassification, DistilBertForMaskedLM, DistilBertForTokenClassification),
+        "vocabulary",
         r".*transformer.*\.(q_lin|k_lin|v_lin|out_lin|lin1|lin2)",
         ["pre_classifier", "classifier"],
         torch.float16,
         strip=True,
+    )
+    # Two more entries than positions: they begin at 2.
+    longer = shape | dict(max_position_embeddings=POSITIONS + 2)
+    small = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    family(
+        "tiny-roberta-reference",
+        RobertaConfig(hidden_act="relu", layer_norm_eps=1e-5, type_vocab_size=1, **small, **longer, **names),
+        (RobertaForSequenceClassification, RobertaForMaskedLM, RobertaForTokenClassification),
+        "vocabulary",
+        encoder,
+        ["classifier"],
+        torch.float16,
+        strip=False,
+    )
+    family(
+        "tiny-gpt2-reference",
+        GPT2Config(n_embd=32, n_layer=2, n_head=4, n_inner=80, pad_token_id=0, **shape, **names),
+        (GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2ForTokenClassification),
+        "causal",
+        r".*\.(c_attn|c_proj|c_fc)",
+        ["score"],
+        torch.float16,
+        strip=True,
+        buffers=buffers,
+        fan_in_fan_out=True,
     )
     if len(sys.argv) > 1:
         minilm(sys.argv[1])

@@ -69,6 +69,8 @@ pub struct Linear {
     bias_name: String,
     /// The weight belongs to another module, which counts, trains and saves it.
     tied: bool,
+    /// Files have W as `[fan_in, fan_out]`.
+    stored_transposed: bool,
     lora: Option<Lora>,
 }
 
@@ -96,6 +98,7 @@ impl Linear {
             bias,
             bias_name,
             tied: false,
+            stored_transposed: false,
             lora: None,
         }
     }
@@ -114,6 +117,16 @@ impl Linear {
     pub fn with_bias_name(self, name: &str) -> Self {
         Self {
             bias_name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// As this layer, with a weight that files have as `[fan_in, fan_out]`: transformers' `Conv1D`. It is
+    /// `[fan_out, fan_in]` here all the same.
+    #[must_use]
+    pub fn stored_transposed(self) -> Self {
+        Self {
+            stored_transposed: true,
             ..self
         }
     }
@@ -190,6 +203,12 @@ impl Linear {
     #[must_use]
     pub fn is_tied(&self) -> bool {
         self.tied
+    }
+
+    /// Whether files have the weight as `[fan_in, fan_out]`.
+    #[must_use]
+    pub fn is_stored_transposed(&self) -> bool {
+        self.stored_transposed
     }
 
     /// Whether the layer has LoRA factors.

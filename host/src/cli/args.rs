@@ -111,6 +111,9 @@ pub enum Subcommands {
     /// List plugins, or look into one, without running them
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look into a model
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// List every key of an experiment file, with default and meaning
     Keys,
     /// Carry out runs for a parent process
@@ -166,6 +169,18 @@ pub enum NewKind {
     Alpha,
     Optimizer,
     Head,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Show architecture, layers, heads, parameters and operations of a model, without reading its weights
+    Inspect {
+        /// A folder in Hugging Face's layout, or `builtin:tiny-bert`
+        model: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl ExperimentArgs {

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::exit::Exit;
 use crate::kit::KitError;
+use crate::model::ModelError;
 use crate::plugins::PluginError;
 use crate::record::RecordError;
 use crate::spec::SpecError;
@@ -21,6 +22,8 @@ pub enum Failure {
     Plugin(#[from] PluginError),
     #[error(transparent)]
     Kit(#[from] KitError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     #[error(transparent)]
@@ -43,12 +46,15 @@ impl Failure {
     /// What the user gave wrong is [`Exit::Usage`], all else [`Exit::Failure`].
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Prepare(PrepareError::Record(_)) | Self::Kit(KitError::Io { .. }) => {
+            Self::Prepare(PrepareError::Record(_))
+            | Self::Kit(KitError::Io { .. })
+            | Self::Model(ModelError::Torch(_)) => {
                 Exit::Failure
             }
             Self::Spec(_)
             | Self::Plugin(_)
             | Self::Kit(_)
+            | Self::Model(_)
             | Self::Device(_)
             | Self::Prepare(_)
             | Self::Record(

@@ -12,11 +12,12 @@ mod experiment;
 mod failure;
 mod kit;
 mod logging;
+mod model;
 mod output;
 mod plugin;
 mod watch;
 
-use args::{Cli, PluginCommand, Subcommands};
+use args::{Cli, ModelCommand, PluginCommand, Subcommands};
 use exit::Exit;
 use failure::Failure;
 
@@ -49,6 +50,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         })) => kit::new(*kind, name, path, api.as_deref()),
         Some(Subcommands::Plugin(PluginCommand::Install { source })) => kit::install(source),
         Some(Subcommands::Plugin(PluginCommand::Lock { plugin })) => kit::lock(plugin),
+        Some(Subcommands::Model(ModelCommand::Inspect { model: path, json })) => {
+            model::inspect(path, *json)
+        }
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

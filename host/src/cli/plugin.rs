@@ -136,7 +136,7 @@ fn bounds(parameter: &Parameter) -> String {
 }
 
 /// Rows as columns that are as wide as they need to be.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter()
             .map(|row| row[column].chars().count())

@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use super::{
     Config, Embedding, HeadDescription, Loader, ModelError, PackedBatch, Part, bert, distilbert,
+    gpt2, roberta,
 };
 use crate::adapter::Linear;
 use crate::dropout::Pass;
@@ -42,17 +43,17 @@ pub struct Architecture {
     pub prefix: &'static str,
     /// Starts of the names that stand beside the encoder, not in it.
     pub head_roots: &'static [&'static str],
-    /// Starts of full names that a file may have though nobody takes them.
+    /// Full names that a file may have though nobody takes them: their starts, or start and end with a `*` between.
     pub harmless: &'static [&'static str],
-    /// The setting that bounds the length of a sequence.
-    pub positions: &'static str,
+    /// The longest sequence in tokens, as the settings have it.
+    pub positions: fn(&Config) -> Result<i64, ModelError>,
     pub encoder: LoadEncoder,
     pub layouts: &'static [Layout],
 }
 
 /// A head that an architecture has.
 pub struct Layout {
-    /// How a task head asks for it: `pooled`, `vocabulary`.
+    /// How a task head asks for it: `pooled`, `tokens`, `vocabulary`, `causal`.
     pub name: &'static str,
     /// The class of transformers that has this head.
     pub class: &'static str,
@@ -63,8 +64,15 @@ pub struct Layout {
 impl Architecture {
     /// Every architecture that is served.
     #[must_use]
-    pub fn all() -> [&'static Self; 2] {
-        [&bert::ARCHITECTURE, &distilbert::ARCHITECTURE]
+    pub fn all() -> [&'static Self; 6] {
+        [
+            &bert::ARCHITECTURE,
+            &distilbert::ARCHITECTURE,
+            &roberta::ARCHITECTURE,
+            &roberta::XLM_ROBERTA,
+            &roberta::CAMEMBERT,
+            &gpt2::ARCHITECTURE,
+        ]
     }
 
     /// The architecture that `config` names.
@@ -106,10 +114,11 @@ impl Architecture {
     /// Whether a file may have the full path `name` that nobody takes.
     #[must_use]
     pub fn is_harmless(&self, name: &str) -> bool {
-        self.harmless
-            .iter()
-            .chain(self.head_roots)
-            .any(|start| name.starts_with(start))
+        let fits = |pattern: &&str| match pattern.split_once('*') {
+            Some((start, end)) => name.starts_with(start) && name.ends_with(end),
+            None => name.starts_with(pattern),
+        };
+        self.harmless.iter().chain(self.head_roots).any(fits)
     }
 
     /// The head of layout `name`.

@@ -1,6 +1,6 @@
-//! Bidirectional attention over packed sequences.
+//! Attention over packed sequences.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::PackedBatch;
 use crate::dropout::{Dropout, Pass};
@@ -8,17 +8,33 @@ use crate::dropout::{Dropout, Pass};
 /// Bytes to which the start of a matrix must be aligned for products that are equal bit for bit when repeated.
 const ALIGNMENT: i64 = 64;
 
-/// Attention of every token to all tokens of its own sequence.
+/// Attention of every token to the tokens of its own sequence: to all of them, or to itself and those before it.
 #[derive(Debug)]
 pub(crate) struct Attention {
     heads: i64,
     dropout: Dropout,
+    causal: bool,
 }
 
 impl Attention {
-    /// `heads` divide the width; `dropout` falls on the probabilities.
-    pub(crate) fn new(heads: i64, dropout: Dropout) -> Self {
-        Self { heads, dropout }
+    /// To all tokens. `heads` divide the width; `dropout` falls on the probabilities.
+    pub(crate) fn bidirectional(heads: i64, dropout: Dropout) -> Self {
+        let causal = false;
+        Self {
+            heads,
+            dropout,
+            causal,
+        }
+    }
+
+    /// As [`Attention::bidirectional`], to the token itself and those before it.
+    pub(crate) fn causal(heads: i64, dropout: Dropout) -> Self {
+        let causal = true;
+        Self {
+            heads,
+            dropout,
+            causal,
+        }
     }
 
     /// Queries, keys and values `[total, width]` to `[total, width]`, sequence by sequence.
@@ -37,8 +53,8 @@ impl Attention {
                 self.by_hand(q, k, v, pass, row)?
             } else {
                 let (q, k, v) = (q.f_unsqueeze(0)?, k.f_unsqueeze(0)?, v.f_unsqueeze(0)?);
-                let mask = None::<Tensor>;
-                Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false)?
+                let (mask, causal) = (None::<Tensor>, self.causal);
+                Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, 0.0, causal, None, false)?
                     .f_squeeze_dim(0)?
             };
             let width = query.size()[1];
@@ -78,7 +94,13 @@ impl Attention {
         row: usize,
     ) -> Result<Tensor, TchError> {
         let scale = (q.size()[2] as f64).sqrt().recip();
-        let scores = q.f_mul_scalar(scale)?.f_matmul(&k.f_transpose(1, 2)?)?;
+        let mut scores = q.f_mul_scalar(scale)?.f_matmul(&k.f_transpose(1, 2)?)?;
+        if self.causal {
+            let length = scores.size()[1];
+            let later =
+                Tensor::f_ones([length, length], (Kind::Bool, scores.device()))?.f_triu(1)?;
+            scores = scores.f_masked_fill(&later, f64::NEG_INFINITY)?;
+        }
         let probabilities = scores.f_softmax(-1, None)?;
         self.dropout
             .forward_part(&probabilities, pass, row as u64)?

@@ -17,7 +17,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
         "bert.embeddings.token_type_ids",
         "bert.pooler.",
     ],
-    positions: "max_position_embeddings",
+    positions,
     encoder,
     layouts: &[
         Layout {
@@ -30,10 +30,15 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
             class: "BertForMaskedLM",
             describe: vocabulary,
         },
+        Layout {
+            name: "tokens",
+            class: "BertForTokenClassification",
+            describe: tokens,
+        },
     ],
 };
 
-const NAMES: Names = Names {
+pub(super) const NAMES: Names = Names {
     prefix: ARCHITECTURE.prefix,
     blocks: "encoder.layer",
     query: "attention.self.query",
@@ -47,6 +52,12 @@ const NAMES: Names = Names {
 };
 
 fn encoder(config: &Config, loader: &mut Loader) -> Result<Box<dyn Encoder>, ModelError> {
+    let shape = shape(config)?;
+    Ok(Box::new(PostNormEncoder::load(shape, &NAMES, loader)?))
+}
+
+/// The settings of BERT and of what is built like it.
+pub(super) fn shape(config: &Config) -> Result<Shape, ModelError> {
     config.refuse_others(&[
         ("position_embedding_type", json!("absolute")),
         ("is_decoder", json!(false)),
@@ -61,9 +72,10 @@ fn encoder(config: &Config, loader: &mut Loader) -> Result<Box<dyn Encoder>, Mod
         config.size("num_attention_heads")?,
     );
     config.divides(hidden, "num_attention_heads", heads)?;
-    let shape = Shape {
+    Ok(Shape {
         vocabulary,
-        max_positions: config.size("max_position_embeddings")?,
+        positions: positions(config)?,
+        first_position: 0,
         segments: config.size("type_vocab_size")?,
         layers: config.size("num_hidden_layers")?,
         heads,
@@ -74,17 +86,12 @@ fn encoder(config: &Config, loader: &mut Loader) -> Result<Box<dyn Encoder>, Mod
         hidden_dropout: config.dropout("hidden_dropout_prob", 0.1)?,
         attention_dropout: config.dropout("attention_probs_dropout_prob", 0.1)?,
         padding: config.token("pad_token_id", vocabulary)?,
-    };
-    Ok(Box::new(PostNormEncoder::load(shape, &NAMES, loader)?))
+    })
 }
 
 /// The pretrained pooler on the first token, dropout, the classifier.
 fn pooled(config: &Config, outputs: i64) -> Result<HeadDescription, ModelError> {
     let hidden = config.size("hidden_size")?;
-    let dropout = config.dropout(
-        "classifier_dropout",
-        config.dropout("hidden_dropout_prob", 0.1)?,
-    )?;
     Ok(HeadDescription::new(
         "pooled",
         Some(Pooled::First),
@@ -93,8 +100,23 @@ fn pooled(config: &Config, outputs: i64) -> Result<HeadDescription, ModelError> 
         vec![
             HeadLayer::linear("bert.pooler.dense", hidden, hidden)
                 .activation(Activation::Tanh)
-                .dropout(dropout),
+                .dropout(classifier_dropout(config)?),
             HeadLayer::linear("classifier", hidden, outputs),
+        ],
+    ))
+}
+
+/// Dropout, the classifier.
+pub(super) fn tokens(config: &Config, outputs: i64) -> Result<HeadDescription, ModelError> {
+    let hidden = config.size("hidden_size")?;
+    Ok(HeadDescription::new(
+        "tokens",
+        None,
+        hidden,
+        outputs,
+        vec![
+            HeadLayer::linear("classifier", hidden, outputs)
+                .input_dropout(classifier_dropout(config)?),
         ],
     ))
 }
@@ -123,6 +145,15 @@ fn vocabulary(config: &Config, _: i64) -> Result<HeadDescription, ModelError> {
     ))
 }
 
-fn norm_eps(config: &Config) -> Result<f64, ModelError> {
+fn positions(config: &Config) -> Result<i64, ModelError> {
+    config.size("max_position_embeddings")
+}
+
+pub(super) fn classifier_dropout(config: &Config) -> Result<f64, ModelError> {
+    let default = config.dropout("hidden_dropout_prob", 0.1)?;
+    config.dropout("classifier_dropout", default)
+}
+
+pub(super) fn norm_eps(config: &Config) -> Result<f64, ModelError> {
     config.positive("layer_norm_eps", 1e-12)
 }

@@ -1,8 +1,89 @@
 //! Reading `config.json`.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::{Activation, ModelError, activation};
+
+/// Settings that change nothing of what a model computes: where it comes from, what its outputs are called, how others
+/// run it, how text is generated with it.
+const WITHOUT_EFFECT: &[&str] = &[
+    "_attn_implementation",
+    "_name_or_path",
+    "_num_labels",
+    "architectures",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "id2label",
+    "initializer_range",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers.js_config",
+    "transformers_version",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+    // Of heads that are not served: DistilBERT's for questions, GPT-2's for several choices, BERT's old poolers.
+    "qa_dropout",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+    // GPT-2's second name of `n_positions`.
+    "n_ctx",
+];
 
 /// A model's `config.json`, read key by key: a setting that is not served here is an error that names it.
 #[derive(Debug, Clone)]
@@ -10,6 +91,8 @@ pub struct Config {
     origin: String,
     values: Map<String, Value>,
     dropout: Option<f64>,
+    /// Keys that were asked for.
+    read: RefCell<BTreeSet<String>>,
 }
 
 impl Config {
@@ -26,6 +109,7 @@ impl Config {
             origin: origin.to_owned(),
             values,
             dropout,
+            read: RefCell::default(),
         })
     }
 
@@ -33,6 +117,27 @@ impl Config {
     #[must_use]
     pub fn values(&self) -> &Map<String, Value> {
         &self.values
+    }
+
+    /// The settings that nobody asked for so far though they may say something of the model: not those that are known
+    /// to be without effect, nor those that are off (null, false, empty).
+    #[must_use]
+    pub fn unread(&self) -> Vec<String> {
+        let read = self.read.borrow();
+        let off = [
+            Value::Null,
+            false.into(),
+            Map::new().into(),
+            Vec::<Value>::new().into(),
+        ];
+        self.values
+            .iter()
+            .filter(|(key, value)| {
+                let known = read.contains(*key) || WITHOUT_EFFECT.contains(&key.as_str());
+                !known && !off.contains(value)
+            })
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// The file, for messages.
@@ -62,6 +167,14 @@ impl Config {
             .as_i64()
             .filter(|size| (1..=i64::from(i32::MAX)).contains(size));
         size.ok_or_else(|| self.wrong(key, value, "a positive integer"))
+    }
+
+    /// As [`Config::size`], or none where absent or null.
+    ///
+    /// # Errors
+    /// Where it is no integer, or outside 1 to 2^31 - 1.
+    pub fn optional_size(&self, key: &str) -> Result<Option<i64>, ModelError> {
+        self.present(key).map(|_| self.size(key)).transpose()
     }
 
     /// A finite number above 0, `default` where absent.
@@ -98,8 +211,16 @@ impl Config {
     /// # Errors
     /// Where the name is not known here.
     pub fn activation(&self, key: &str) -> Result<Activation, ModelError> {
+        self.activation_or(key, Activation::Gelu)
+    }
+
+    /// As [`Config::activation`], `default` where absent.
+    ///
+    /// # Errors
+    /// Where the name is not known here.
+    pub fn activation_or(&self, key: &str, default: Activation) -> Result<Activation, ModelError> {
         let Some(value) = self.present(key) else {
-            return Ok(Activation::Gelu);
+            return Ok(default);
         };
         value.as_str().and_then(activation::named).ok_or_else(|| {
             self.wrong(
@@ -154,7 +275,19 @@ impl Config {
         ))
     }
 
+    /// Refuses a size that leaves no room for what must be there.
+    ///
+    /// # Errors
+    /// Where `size` is below `least`.
+    pub fn at_least(&self, key: &str, size: i64, least: i64) -> Result<(), ModelError> {
+        if size >= least {
+            return Ok(());
+        }
+        Err(self.wrong(key, &size.into(), &format!("at least {least}")))
+    }
+
     fn present(&self, key: &str) -> Option<&Value> {
+        self.read.borrow_mut().insert(key.to_owned());
         self.values.get(key).filter(|value| !value.is_null())
     }
 
@@ -208,6 +341,15 @@ mod tests {
             error,
             "config.json: `is_decoder` is true, expected false; no other is served"
         );
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_known() {
+        let text = r#"{"n":1,"m":1,"norm":"rms","bias":false,"rope":{},"top_k":5}"#;
+        let config = config(text);
+        config.size("n").unwrap();
+        config.refuse_others(&[("m", json!(1))]).unwrap();
+        assert_eq!(config.unread(), ["norm"]);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl fmt::Display for Description {
 }
 
 /// 1234567 as `1,234,567`.
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -20,7 +20,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
         "qa_outputs.",
     ],
     harmless: &["distilbert.embeddings.position_ids"],
-    positions: "max_position_embeddings",
+    positions,
     encoder,
     layouts: &[
         Layout {
@@ -32,6 +32,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
             name: "vocabulary",
             class: "DistilBertForMaskedLM",
             describe: vocabulary,
+        },
+        Layout {
+            name: "tokens",
+            class: "DistilBertForTokenClassification",
+            describe: tokens,
         },
     ],
 };
@@ -65,7 +70,8 @@ fn encoder(config: &Config, loader: &mut Loader) -> Result<Box<dyn Encoder>, Mod
     config.divides(hidden, "n_heads", heads)?;
     let shape = Shape {
         vocabulary,
-        max_positions: config.size("max_position_embeddings")?,
+        positions: positions(config)?,
+        first_position: 0,
         segments: 0,
         layers: config.size("n_layers")?,
         heads,
@@ -97,6 +103,21 @@ fn pooled(config: &Config, outputs: i64) -> Result<HeadDescription, ModelError> 
     ))
 }
 
+/// Dropout, the classifier.
+fn tokens(config: &Config, outputs: i64) -> Result<HeadDescription, ModelError> {
+    let hidden = config.size("dim")?;
+    Ok(HeadDescription::new(
+        "tokens",
+        None,
+        hidden,
+        outputs,
+        vec![
+            HeadLayer::linear("classifier", hidden, outputs)
+                .input_dropout(config.dropout("dropout", 0.1)?),
+        ],
+    ))
+}
+
 /// A score of every token of the vocabulary at every position.
 fn vocabulary(config: &Config, _: i64) -> Result<HeadDescription, ModelError> {
     config.refuse_others(&[
@@ -116,4 +137,8 @@ fn vocabulary(config: &Config, _: i64) -> Result<HeadDescription, ModelError> {
             HeadLayer::linear("vocab_projector", hidden, vocabulary).tied(),
         ],
     ))
+}
+
+fn positions(config: &Config) -> Result<i64, ModelError> {
+    config.size("max_position_embeddings")
 }

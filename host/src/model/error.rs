@@ -48,11 +48,16 @@ pub enum ModelError {
     #[error("{origin} is not a safetensors file: {reason}")]
     NotSafetensors { origin: String, reason: String },
     #[error(
-        "{} has no model.safetensors but {found}: only the safetensors format is read; convert it \
-         with `save_pretrained(..., safe_serialization=True)` of transformers",
-        folder.display()
+        "{} has no model.safetensors but {}: only the safetensors format is read, never pickle, which can run code; \
+         open the model with transformers and write it again with `save_pretrained`, which makes safetensors",
+        folder.display(),
+        found.join(", ")
     )]
-    OtherFormat { folder: PathBuf, found: String },
+    OtherFormat { folder: PathBuf, found: Vec<String> },
+    #[error("{origin} is not an index of safetensors files: {reason}")]
+    BadIndex { origin: String, reason: String },
+    #[error("{origin} does not fit the files that it names: {problem}")]
+    Shards { origin: String, problem: String },
     #[error("{} has no model.safetensors", folder.display())]
     NoWeights { folder: PathBuf },
     #[error("{origin} does not fit its config.json: {}", problems.join("; "))]

@@ -4,18 +4,15 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Architecture, Builtin, Config, ModelError, WeightFile};
+use super::{Architecture, Builtin, Config, ModelError, ShardIndex, WeightFile};
 use crate::digest::{sha256, sha256_of_file};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
-/// Files of other formats that may hold what [`WEIGHTS`] should.
-const OTHERS: &[&str] = &[
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-];
+/// Says which of several files has which tensor, where [`WEIGHTS`] is absent.
+const INDEX: &str = "model.safetensors.index.json";
+/// How files of other formats end that may hold what [`WEIGHTS`] should.
+const OTHERS: &[&str] = &["bin", "pt", "pth", "ckpt", "h5", "msgpack", "gguf", "onnx"];
 const TOKENIZER: &[&str] = &[
     "tokenizer.json",
     "tokenizer_config.json",
@@ -28,6 +25,12 @@ const TOKENIZER: &[&str] = &[
 
 /// A file's name and its bytes.
 pub type NamedFile = (&'static str, Cow<'static, [u8]>);
+
+/// Where a folder has its weights.
+enum WeightPaths {
+    One(PathBuf),
+    Several(ShardIndex),
+}
 
 /// Where a model's files lie: a folder in Hugging Face's layout, or the binary.
 #[derive(Debug, Clone)]
@@ -86,7 +89,8 @@ impl ModelFiles {
     /// The weights, their names made Hugging Face's full paths by `canonical`.
     ///
     /// # Errors
-    /// No safetensors file, another format, an unreadable or malformed file, two names that mean one tensor.
+    /// No safetensors file, another format, an unreadable or malformed file, two names that mean one tensor; an index
+    /// of several files that does not fit them.
     pub fn weights(&self, canonical: impl Fn(&str) -> String) -> Result<WeightFile, ModelError> {
         match self {
             Self::Builtin(builtin) => {
@@ -95,23 +99,10 @@ impl ModelFiles {
                 })?;
                 WeightFile::from_static(bytes, &self.origin(WEIGHTS), canonical)
             }
-            Self::Folder(folder) => {
-                let path = folder.join(WEIGHTS);
-                if path.is_file() {
-                    return WeightFile::map(&path, canonical);
-                }
-                Err(
-                    match OTHERS.iter().find(|name| folder.join(name).exists()) {
-                        Some(found) => ModelError::OtherFormat {
-                            folder: folder.clone(),
-                            found: (*found).to_owned(),
-                        },
-                        None => ModelError::NoWeights {
-                            folder: folder.clone(),
-                        },
-                    },
-                )
-            }
+            Self::Folder(folder) => match WeightPaths::of(folder)? {
+                WeightPaths::One(path) => WeightFile::map(&path, canonical),
+                WeightPaths::Several(index) => WeightFile::map_shards(&index, canonical),
+            },
         }
     }
 
@@ -136,12 +127,13 @@ impl ModelFiles {
     pub fn max_positions(&self) -> Result<usize, ModelError> {
         let (bytes, origin) = self.config()?;
         let config = Config::parse(&bytes, &origin, None)?;
-        let positions = config.size(Architecture::of(&config)?.positions)?;
+        let positions = (Architecture::of(&config)?.positions)(&config)?;
         Ok(usize::try_from(positions).unwrap_or(0))
     }
 
-    /// One sha256 for `config.json` and, where `weights` are asked for, `model.safetensors`: that of their own two, one
-    /// after the other in hexadecimal.
+    /// One sha256 for `config.json` and, where `weights` are asked for, the safetensors files: that of their own, one
+    /// after the other in hexadecimal. Of several weight files each counts, in the order of their names; their index
+    /// does not, since it says nothing that they do not.
     ///
     /// # Errors
     /// Where a file is absent or unreadable.
@@ -150,14 +142,7 @@ impl ModelFiles {
         if weights {
             parts += &match self {
                 Self::Builtin(builtin) => sha256(builtin.file(WEIGHTS).unwrap_or_default()),
-                Self::Folder(folder) => {
-                    let path = folder.join(WEIGHTS);
-                    if !path.is_file() {
-                        // Says which other files are there.
-                        self.weights(str::to_owned)?;
-                    }
-                    sha256_of_file(&path).map_err(|source| ModelError::Read { path, source })?
-                }
+                Self::Folder(folder) => WeightPaths::of(folder)?.sha256()?,
             };
         }
         Ok(sha256(parts.as_bytes()))
@@ -169,6 +154,52 @@ impl ModelFiles {
             Self::Folder(folder) => read_if_there(&folder.join(name)),
         }
     }
+}
+
+impl WeightPaths {
+    /// `model.safetensors`, else the files that `model.safetensors.index.json` names.
+    fn of(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join(WEIGHTS);
+        if path.is_file() {
+            return Ok(Self::One(path));
+        }
+        if let Some(index) = ShardIndex::find(folder, INDEX)? {
+            return Ok(Self::Several(index));
+        }
+        let folder = folder.to_owned();
+        let found = other_formats(&folder);
+        Err(if found.is_empty() {
+            ModelError::NoWeights { folder }
+        } else {
+            ModelError::OtherFormat { folder, found }
+        })
+    }
+
+    /// The sha256 of each file, one after the other.
+    fn sha256(&self) -> Result<String, ModelError> {
+        let paths = match self {
+            Self::One(path) => vec![path.clone()],
+            Self::Several(index) => index.shards().map(|(path, _)| path).collect(),
+        };
+        paths
+            .into_iter()
+            .map(|path| sha256_of_file(&path).map_err(|source| ModelError::Read { path, source }))
+            .collect()
+    }
+}
+
+/// The names of files in `folder` that look like weights of a format that is not read.
+fn other_formats(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut found: Vec<String> = names
+        .filter(|name| {
+            let end = Path::new(name).extension().and_then(|end| end.to_str());
+            end.is_some_and(|end| OTHERS.contains(&end))
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Cow<'static, [u8]>>, ModelError> {

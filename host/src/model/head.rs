@@ -11,7 +11,7 @@ use crate::dropout::Pass;
 /// Which layers the architecture has for a head, in order, and where it pools.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadDescription {
-    /// `pooled` or `vocabulary`.
+    /// `pooled`, `tokens`, `vocabulary` or `causal`.
     pub layout: String,
     /// Which token's hidden state stands for a sequence; none where the head sees every token.
     pub pooled: Option<Pooled>,
@@ -22,7 +22,7 @@ pub struct HeadDescription {
     pub layers: Vec<HeadLayer>,
 }
 
-/// One layer of a head: the layer itself, then the activation, then dropout.
+/// One layer of a head: dropout, the layer itself, the activation, dropout again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadLayer {
     /// Hugging Face's module path.
@@ -31,6 +31,8 @@ pub struct HeadLayer {
     pub fan_in: i64,
     pub fan_out: i64,
     pub bias: bool,
+    /// Probability of the dropout before the layer.
+    pub input_dropout: f64,
     pub activation: Option<Activation>,
     /// Probability of the dropout after the activation.
     pub dropout: f64,
@@ -74,6 +76,12 @@ impl HeadDescription {
         }
     }
 
+    /// Whether the outputs are the task's own, classes or tags, and not the words of the vocabulary.
+    #[must_use]
+    pub fn has_labels(&self) -> bool {
+        self.pooled.is_some() || self.layout == "tokens"
+    }
+
     /// The head as a plugin sees it.
     #[must_use]
     pub fn message(&self) -> HeadLayers {
@@ -83,6 +91,7 @@ impl HeadDescription {
             fan_in: layer.fan_in as usize,
             fan_out: layer.fan_out as usize,
             bias: layer.bias,
+            input_dropout: layer.input_dropout,
             activation: layer.activation,
             dropout: layer.dropout,
             pretrained: layer.pretrained,
@@ -103,6 +112,7 @@ impl HeadLayer {
             fan_in,
             fan_out,
             bias: true,
+            input_dropout: 0.0,
             activation: None,
             dropout: 0.0,
             pretrained: false,
@@ -117,6 +127,20 @@ impl HeadLayer {
             kind: HeadLayerKind::Norm,
             eps,
             ..Self::linear(name, width, width)
+        }
+    }
+
+    pub(super) fn without_bias(self) -> Self {
+        Self {
+            bias: false,
+            ..self
+        }
+    }
+
+    pub(super) fn input_dropout(self, input_dropout: f64) -> Self {
+        Self {
+            input_dropout,
+            ..self
         }
     }
 
@@ -149,22 +173,29 @@ impl HeadLayer {
             .bias_name
             .clone()
             .unwrap_or_else(|| format!("{}.bias", self.name));
-        self.pretrained = loader.has(if self.tied { &bias_name } else { &weight_name });
+        self.pretrained = match (self.tied, self.bias) {
+            (false, _) => loader.has(&weight_name),
+            (true, true) => loader.has(&bias_name),
+            (true, false) => loader.has(&words.weight_name()),
+        };
         if self.kind == HeadLayerKind::Norm {
             return Norm::load(loader, &self.name, self.fan_out, self.eps, Role::Head)
                 .map(Module::Norm);
         }
-        let bias = loader.take(&bias_name, &[self.fan_out], Init::Zeros)?;
+        let bias = match self.bias {
+            true => Some(loader.take(&bias_name, &[self.fan_out], Init::Zeros)?),
+            false => None,
+        };
         let linear = if self.tied {
             Linear::tied(
                 &self.name,
                 ModuleKind::Head,
                 words.weight().shallow_clone(),
-                Some(bias),
+                bias,
             )
         } else {
             let weight = loader.take(&weight_name, &[self.fan_out, self.fan_in], Init::Normal)?;
-            Linear::new(&self.name, ModuleKind::Head, weight, Some(bias))
+            Linear::new(&self.name, ModuleKind::Head, weight, bias)
         };
         Ok(Module::Linear(linear.with_bias_name(&bias_name)))
     }

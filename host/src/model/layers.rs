@@ -102,6 +102,12 @@ impl Embedding {
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
+
+    /// The full name of the table itself.
+    #[must_use]
+    pub fn weight_name(&self) -> String {
+        format!("{}.weight", self.name)
+    }
 }
 
 impl Part<'_> {
@@ -156,4 +162,21 @@ pub(crate) fn load_linear(
     let weight = loader.take(&format!("{name}.weight"), &[fan_out, fan_in], Init::Normal)?;
     let bias = loader.take(&format!("{name}.bias"), &[fan_out], Init::Zeros)?;
     Ok(Linear::new(name, kind, weight, Some(bias)))
+}
+
+/// As [`load_linear`], for transformers' `Conv1D`, whose weight files have as `[fan_in, fan_out]`; a drawn weight starts
+/// as `init` says.
+///
+/// # Errors
+/// What libtorch reports.
+pub(crate) fn load_conv1d(
+    loader: &mut Loader,
+    name: &str,
+    kind: ModuleKind,
+    [fan_out, fan_in]: [i64; 2],
+    init: Init,
+) -> Result<Linear, ModelError> {
+    let weight = loader.take_transposed(&format!("{name}.weight"), [fan_out, fan_in], init)?;
+    let bias = loader.take(&format!("{name}.bias"), &[fan_out], Init::Zeros)?;
+    Ok(Linear::new(name, kind, weight, Some(bias)).stored_transposed())
 }

@@ -17,6 +17,10 @@ pub enum Init {
     Embedding {
         padding: Option<i64>,
     },
+    /// As [`Init::Normal`], narrower by sqrt(2 `layers`): the end of a residual branch (Radford et al. 2019, GPT-2).
+    Residual {
+        layers: i64,
+    },
     Zeros,
     Ones,
 }
@@ -36,6 +40,7 @@ pub struct Loader<'a> {
     file: Option<&'a WeightFile>,
     draw: Option<Draw>,
     device: Device,
+    shapes_only: bool,
     taken: HashSet<String>,
     ignored: Vec<String>,
     missing: Vec<String>,
@@ -51,10 +56,20 @@ impl<'a> Loader<'a> {
             file,
             draw,
             device,
+            shapes_only: false,
             taken,
             ignored,
             missing: Vec::new(),
             wrong: Vec::new(),
+        }
+    }
+
+    /// As this loader, with parameters that have shapes but no values of their own and take no memory.
+    #[must_use]
+    pub fn shapes_only(self, shapes_only: bool) -> Self {
+        Self {
+            shapes_only,
+            ..self
         }
     }
 
@@ -71,6 +86,7 @@ impl<'a> Loader<'a> {
         self.taken.insert(name.to_owned());
         let tensor = match (self.read(name, shape), self.draw) {
             (Some(tensor), _) => tensor,
+            (None, Some(_)) if self.shapes_only => placeholder(shape)?,
             (None, Some(draw)) => drawn(name, shape, init, draw)?,
             (None, None) => {
                 self.missing.push(name.to_owned());
@@ -78,6 +94,23 @@ impl<'a> Loader<'a> {
             }
         };
         Ok(tensor.f_to_device(self.device)?)
+    }
+
+    /// The matrix `name` of `[rows, columns]`, which files have as `[columns, rows]`.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn take_transposed(
+        &mut self,
+        name: &str,
+        [rows, columns]: [i64; 2],
+        init: Init,
+    ) -> Result<Tensor, ModelError> {
+        let turned = self.take(name, &[columns, rows], init)?.f_transpose(0, 1)?;
+        if self.shapes_only {
+            return Ok(turned);
+        }
+        Ok(turned.f_contiguous()?)
     }
 
     /// Whether the file has `name`.
@@ -125,10 +158,14 @@ impl<'a> Loader<'a> {
     /// The file's tensor, or a placeholder where the file's does not fit; none where the file has none.
     fn read(&mut self, name: &str, shape: &[i64]) -> Option<Tensor> {
         let found = self.shape(name)?;
-        let read = if found == shape {
-            self.file?.tensor(name)?
-        } else {
+        let file = self.file?;
+        let read = if found != shape {
             Err(format!("`{name}` has shape {found:?}, expected {shape:?}"))
+        } else if self.shapes_only {
+            let placeholder = |_| placeholder(shape).map_err(|error| error.to_string());
+            file.kind(name)?.and_then(placeholder)
+        } else {
+            file.tensor(name)?
         };
         match read {
             Ok(tensor) => Some(tensor),
@@ -140,24 +177,24 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// One zero that stands for all elements.
 fn placeholder(shape: &[i64]) -> Result<Tensor, ModelError> {
-    Ok(Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?)
+    Ok(Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?.f_expand(shape, false)?)
 }
 
 /// Drawn on the CPU, so that every device gets the same.
 fn drawn(name: &str, shape: &[i64], init: Init, draw: Draw) -> Result<Tensor, ModelError> {
     let options = (Kind::Float, Device::Cpu);
-    let padding = match init {
+    let (std, padding) = match init {
         Init::Zeros => return Ok(Tensor::f_zeros(shape, options)?),
         Init::Ones => return Ok(Tensor::f_ones(shape, options)?),
-        Init::Normal => None,
-        Init::Embedding { padding } => padding,
+        Init::Normal => (draw.std, None),
+        Init::Embedding { padding } => (draw.std, padding),
+        Init::Residual { layers } => (draw.std / (2.0 * layers as f64).sqrt(), None),
     };
     let mut stream = Stream::named(draw.seed, draw.purpose, name);
     let count = shape.iter().product::<i64>();
-    let values: Vec<f32> = (0..count)
-        .map(|_| (draw.std * stream.normal()) as f32)
-        .collect();
+    let values: Vec<f32> = (0..count).map(|_| (std * stream.normal()) as f32).collect();
     let tensor = Tensor::f_from_slice(&values)?.f_reshape(shape)?;
     if let Some(row) = padding {
         let _ = tensor.f_get(row)?.f_zero_()?;

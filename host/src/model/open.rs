@@ -30,6 +30,7 @@ pub struct Model {
     files: ModelFiles,
     weights: Option<WeightFile>,
     options: Options,
+    shapes_only: bool,
     encoder: Box<dyn Encoder>,
     head: Option<Head>,
 }
@@ -40,6 +41,19 @@ impl Model {
     /// # Errors
     /// Files that are absent, malformed or do not fit each other; settings that are not served.
     pub fn open(path: &str, options: Options) -> Result<Self, ModelError> {
+        Self::load(path, options, false)
+    }
+
+    /// As [`Model::open`], with parameters that have names and shapes but no values: for counting, at once and in no
+    /// memory, whatever the model's size.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn outline(path: &str, options: Options) -> Result<Self, ModelError> {
+        Self::load(path, options, true)
+    }
+
+    fn load(path: &str, options: Options, shapes_only: bool) -> Result<Self, ModelError> {
         let files = ModelFiles::find(path)?;
         let (bytes, origin) = files.config()?;
         let config = Config::parse(&bytes, &origin, options.dropout)?;
@@ -56,7 +70,8 @@ impl Model {
                 std: initializer_range(&config)?,
             }),
         };
-        let mut loader = Loader::new(weights.as_ref(), draw, options.device);
+        let mut loader =
+            Loader::new(weights.as_ref(), draw, options.device).shapes_only(shapes_only);
         let encoder = (architecture.encoder)(&config, &mut loader)?;
         loader.finish(|name| architecture.is_harmless(name))?;
         Ok(Self {
@@ -65,6 +80,7 @@ impl Model {
             files,
             weights,
             options,
+            shapes_only,
             encoder,
             head: None,
         })
@@ -87,7 +103,8 @@ impl Model {
             purpose: "head",
             std: initializer_range(&self.config)?,
         };
-        let mut loader = Loader::new(self.weights.as_ref(), Some(draw), self.options.device);
+        let mut loader = Loader::new(self.weights.as_ref(), Some(draw), self.options.device)
+            .shapes_only(self.shapes_only);
         for layer in description
             .layers
             .iter()
@@ -145,6 +162,12 @@ impl Model {
         self.encoder.forward(batch, pass)
     }
 
+    /// The longest sequence that the model takes, in tokens.
+    #[must_use]
+    pub fn max_positions(&self) -> i64 {
+        self.encoder.max_positions()
+    }
+
     #[must_use]
     pub fn architecture(&self) -> &'static Architecture {
         self.architecture
@@ -160,6 +183,23 @@ impl Model {
         &self.files
     }
 
+    /// Settings of `config.json` that neither the encoder nor any head takes notice of, though they may say something of
+    /// the model.
+    #[must_use]
+    pub fn unknown_settings(&self) -> Vec<String> {
+        for layout in self.architecture.layouts {
+            // A head that this model cannot have still knows its settings.
+            let _ = (layout.describe)(&self.config, 1);
+        }
+        self.config.unread()
+    }
+
+    /// The weight files, where the weights are pretrained.
+    #[must_use]
+    pub fn weights(&self) -> Option<&WeightFile> {
+        self.weights.as_ref()
+    }
+
     #[must_use]
     pub fn device(&self) -> Device {
         self.options.device
@@ -169,6 +209,12 @@ impl Model {
     #[must_use]
     pub fn vocabulary(&self) -> i64 {
         self.encoder.words().weight().size()[0]
+    }
+
+    /// The full name of the table of input tokens.
+    #[must_use]
+    pub fn words_name(&self) -> String {
+        self.encoder.words().weight_name()
     }
 
     /// Every module that has parameters, the head's last.

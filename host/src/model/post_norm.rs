@@ -1,6 +1,6 @@
-//! The encoder that BERT and DistilBERT share.
+//! The encoder that BERT and its kin share.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::attention::Attention;
 use super::layers::load_linear;
@@ -14,7 +14,10 @@ use crate::dropout::{Dropout, Pass};
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub vocabulary: i64,
-    pub max_positions: i64,
+    /// Entries of the table of positions.
+    pub positions: i64,
+    /// The entry of a sequence's first token; those before it are not used.
+    pub first_position: i64,
     /// Kinds of segment; 0 for a model without.
     pub segments: i64,
     pub layers: i64,
@@ -85,7 +88,7 @@ impl PostNormEncoder {
             Embedding::load(loader, &under(name), [entries, shape.hidden], padding)
         };
         let words = table("word_embeddings", shape.vocabulary, shape.padding)?;
-        let positions = table("position_embeddings", shape.max_positions, None)?;
+        let positions = table("position_embeddings", shape.positions, None)?;
         let segments = match shape.segments {
             0 => None,
             count => Some(table("token_type_embeddings", count, None)?),
@@ -119,7 +122,7 @@ impl Encoder for PostNormEncoder {
         if let Some(segments) = &self.segments {
             x = x.f_add(&segments.weight().f_select(0, 0)?)?;
         }
-        x = x.f_add(&self.positions.forward(&batch.positions)?)?;
+        x = x.f_add(&self.position_vectors(batch)?)?;
         x = self.dropout.forward(&self.norm.forward(&x)?, pass)?;
         for block in &self.blocks {
             x = block.forward(&x, batch, pass)?;
@@ -174,7 +177,18 @@ impl Encoder for PostNormEncoder {
     }
 
     fn max_positions(&self) -> i64 {
-        self.shape.max_positions
+        self.shape.positions - self.shape.first_position
+    }
+}
+
+impl PostNormEncoder {
+    fn position_vectors(&self, batch: &PackedBatch) -> Result<Tensor, TchError> {
+        match self.shape.first_position {
+            0 => self.positions.forward(&batch.positions),
+            first => self
+                .positions
+                .forward(&batch.positions.f_add_scalar(first)?),
+        }
     }
 }
 
@@ -210,7 +224,10 @@ impl Block {
         let mut norm =
             |name: &str| Norm::load(loader, &under(name), hidden, shape.norm_eps, Role::Norm);
         Ok(Self {
-            attention: Attention::new(shape.heads, dropout("attention", shape.attention_dropout)),
+            attention: Attention::bidirectional(
+                shape.heads,
+                dropout("attention", shape.attention_dropout),
+            ),
             attention_dropout: dropout(names.attention_output, shape.hidden_dropout),
             attention_norm: norm(names.attention_norm)?,
             activation: shape.activation,

@@ -33,9 +33,12 @@ impl Model {
     pub fn save_adapter(&self, path: &Path) -> Result<(), ModelError> {
         let mut scales = BTreeMap::new();
         let mut tensors = Vec::new();
-        for parameter in self.all_parameters() {
-            if Self::is_factor(&parameter) || parameter.tensor.requires_grad() {
-                tensors.push((parameter.name, parameter.tensor));
+        for part in self.parts() {
+            for parameter in part.parameters(0) {
+                if Self::is_factor(&parameter) || parameter.tensor.requires_grad() {
+                    let stored = as_stored(&part, &parameter.name, &parameter.tensor)?;
+                    tensors.push((parameter.name, stored));
+                }
             }
         }
         for linear in self.linears() {
@@ -56,7 +59,7 @@ impl Model {
     }
 
     /// Writes the whole model, LoRA merged, as a folder that transformers opens: `config.json`, `model.safetensors` and
-    /// the tokenizer's files. `labels` name the outputs of a pooled head. The folder appears whole or not at all; one
+    /// the tokenizer's files. `labels` name the outputs of a head that has labels. The folder appears whole or not at all; one
     /// that is there already is an error.
     ///
     /// # Errors
@@ -108,7 +111,8 @@ impl Model {
                 match &merged {
                     _ if Self::is_factor(&parameter) => {}
                     Some((name, weight)) if *name == parameter.name => {
-                        tensors.push((parameter.name, weight.shallow_clone()));
+                        let stored = as_stored(&part, name, weight)?;
+                        tensors.push((parameter.name, stored));
                     }
                     _ => tensors.push((parameter.name, parameter.tensor)),
                 }
@@ -126,7 +130,7 @@ impl Model {
         if let Ok(layout) = self.architecture().layout(&head.layout) {
             config.insert("architectures".to_owned(), json!([layout.class]));
         }
-        if head.pooled.is_some() {
+        if head.has_labels() {
             let names = (0..head.outputs).map(|output| {
                 let given = usize::try_from(output)
                     .ok()
@@ -143,6 +147,18 @@ impl Model {
             config.remove("num_labels");
         }
         config
+    }
+}
+
+/// The parameter `name` of `part` as files have it: the weight of a `Conv1D` as `[fan_in, fan_out]`.
+fn as_stored(part: &Part, name: &str, tensor: &Tensor) -> Result<Tensor, TchError> {
+    match part {
+        Part::Linear(linear)
+            if linear.is_stored_transposed() && name == format!("{}.weight", linear.name()) =>
+        {
+            tensor.f_detach()?.f_transpose(0, 1)
+        }
+        _ => Ok(tensor.shallow_clone()),
     }
 }
 

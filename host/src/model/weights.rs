@@ -1,4 +1,4 @@
-//! Reading a safetensors file.
+//! Reading safetensors files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,16 +7,36 @@ use std::path::Path;
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::ModelError;
+use super::error::listed;
+use super::{ModelError, ShardIndex};
 
-/// A safetensors file, mapped read-only: all workers share its pages.
+/// A safetensors file or several that make up one model, mapped read-only: all workers share their pages.
 #[derive(Debug)]
 pub struct WeightFile {
     origin: String,
-    bytes: Bytes,
+    sources: Vec<Source>,
     entries: BTreeMap<String, Entry>,
+}
+
+/// What weight files hold, by their headers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WeightSummary {
+    pub files: usize,
+    pub tensors: usize,
+    /// Of all files.
+    pub bytes: u64,
+    /// Number of tensors by their type: `F32`, `BF16`.
+    pub types: BTreeMap<String, usize>,
+}
+
+/// One file.
+#[derive(Debug)]
+struct Source {
+    origin: String,
+    bytes: Bytes,
 }
 
 #[derive(Debug)]
@@ -25,9 +45,11 @@ enum Bytes {
     Static(&'static [u8]),
 }
 
-/// One tensor of the file.
+/// One tensor.
 #[derive(Debug)]
 struct Entry {
+    /// The place of its file.
+    source: usize,
     shape: Vec<i64>,
     dtype: Dtype,
     range: Range<usize>,
@@ -39,6 +61,175 @@ impl WeightFile {
     /// # Errors
     /// An unreadable or malformed file, two names that mean one tensor.
     pub fn map(path: &Path, canonical: impl Fn(&str) -> String) -> Result<Self, ModelError> {
+        let mut file = Self::empty(path.display().to_string());
+        file.add(Source::map(path)?, canonical)?;
+        Ok(file)
+    }
+
+    /// Maps the files that `index` names.
+    ///
+    /// # Errors
+    /// As [`WeightFile::map`] for each file; a tensor that is in two of them, or not in the one that the index says.
+    pub fn map_shards(
+        index: &ShardIndex,
+        canonical: impl Fn(&str) -> String,
+    ) -> Result<Self, ModelError> {
+        let mut file = Self::empty(index.origin().to_owned());
+        let mut absent = Vec::new();
+        for (path, tensors) in index.shards() {
+            file.add(Source::map(&path)?, &canonical)?;
+            let here = file.sources.len() - 1;
+            let elsewhere = tensors.iter().filter(|name| {
+                file.entries
+                    .get(&canonical(name))
+                    .is_none_or(|entry| entry.source != here)
+            });
+            absent.extend(elsewhere.map(|name| format!("`{name}` ({})", path.display())));
+        }
+        if absent.is_empty() {
+            Ok(file)
+        } else {
+            Err(index.misfit(listed("not in the file that it says", &absent)))
+        }
+    }
+
+    /// As [`WeightFile::map`], for a file that lies in the binary.
+    ///
+    /// # Errors
+    /// Malformed bytes, two names that mean one tensor.
+    pub fn from_static(
+        bytes: &'static [u8],
+        origin: &str,
+        canonical: impl Fn(&str) -> String,
+    ) -> Result<Self, ModelError> {
+        let mut file = Self::empty(origin.to_owned());
+        let source = Source {
+            origin: origin.to_owned(),
+            bytes: Bytes::Static(bytes),
+        };
+        file.add(source, canonical)?;
+        Ok(file)
+    }
+
+    /// The file, or the index of several, for messages.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Number and size of files and tensors.
+    #[must_use]
+    pub fn summary(&self) -> WeightSummary {
+        let mut types = BTreeMap::new();
+        for entry in self.entries.values() {
+            *types.entry(format!("{:?}", entry.dtype)).or_default() += 1;
+        }
+        let sizes = self
+            .sources
+            .iter()
+            .map(|source| source.bytes.get().len() as u64);
+        WeightSummary {
+            files: self.sources.len(),
+            tensors: self.entries.len(),
+            bytes: sizes.sum(),
+            types,
+        }
+    }
+
+    /// Every name, made canonical, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The shape of `name`, where the file has it.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[i64]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// The type of `name`, where the files have it; one that is not read is an error as text.
+    #[must_use]
+    pub fn kind(&self, name: &str) -> Option<Result<Kind, String>> {
+        Some(match self.entries.get(name)?.dtype {
+            Dtype::F32 => Ok(Kind::Float),
+            Dtype::F16 => Ok(Kind::Half),
+            Dtype::BF16 => Ok(Kind::BFloat16),
+            other => Err(format!(
+                "`{name}` has type {other:?}, expected F32, F16 or BF16"
+            )),
+        })
+    }
+
+    /// A copy of `name` as float32 on the CPU, aligned to 64 bytes; float16 and bfloat16 are widened. The outer option
+    /// is whether the files have it.
+    ///
+    /// # Errors
+    /// A type other than these three, as text.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<Result<Tensor, String>> {
+        let entry = self.entries.get(name)?;
+        let bytes = &self.sources[entry.source].bytes.get()[entry.range.clone()];
+        // libtorch allocates by 64 bytes, which the file does not align to.
+        Some(self.kind(name)?.and_then(|kind| {
+            Tensor::f_from_data_size(bytes, &entry.shape, kind)
+                .and_then(|tensor| tensor.f_to_kind(Kind::Float))
+                .map_err(|error| format!("`{name}`: {error}"))
+        }))
+    }
+
+    fn empty(origin: String) -> Self {
+        Self {
+            origin,
+            sources: Vec::new(),
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the tensors of one more file.
+    fn add(
+        &mut self,
+        source: Source,
+        canonical: impl Fn(&str) -> String,
+    ) -> Result<(), ModelError> {
+        let wrong = |reason| ModelError::NotSafetensors {
+            origin: source.origin.clone(),
+            reason,
+        };
+        let (header, metadata) = read_header(source.bytes.get()).map_err(wrong)?;
+        for (name, info) in metadata.tensors() {
+            let shape = info
+                .shape
+                .iter()
+                .map(|&size| i64::try_from(size))
+                .collect::<Result<_, _>>();
+            let entry = Entry {
+                source: self.sources.len(),
+                shape: shape.map_err(|_| wrong(format!("`{name}` is too large")))?,
+                dtype: info.dtype,
+                range: header + info.data_offsets.0..header + info.data_offsets.1,
+            };
+            let name = canonical(&name);
+            if let Some(earlier) = self.entries.get(&name) {
+                return Err(match self.sources.get(earlier.source) {
+                    Some(other) => ModelError::Shards {
+                        origin: self.origin.clone(),
+                        problem: format!(
+                            "`{name}` is in both {} and {}",
+                            other.origin, source.origin
+                        ),
+                    },
+                    None => wrong(format!("two tensors mean `{name}`")),
+                });
+            }
+            self.entries.insert(name, entry);
+        }
+        self.sources.push(source);
+        Ok(())
+    }
+}
+
+impl Source {
+    fn map(path: &Path) -> Result<Self, ModelError> {
         let read = |source| ModelError::Read {
             path: path.to_owned(),
             source,
@@ -54,93 +245,9 @@ impl WeightFile {
         // SAFETY: the mapping is read-only and private to this value. A file that another process cuts short while it
         // is mapped ends this one by a signal; model files are replaced, not rewritten.
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        Self::new(Bytes::Mapped(map), origin, canonical)
-    }
-
-    /// As [`WeightFile::map`], for a file that lies in the binary.
-    ///
-    /// # Errors
-    /// Malformed bytes, two names that mean one tensor.
-    pub fn from_static(
-        bytes: &'static [u8],
-        origin: &str,
-        canonical: impl Fn(&str) -> String,
-    ) -> Result<Self, ModelError> {
-        Self::new(Bytes::Static(bytes), origin.to_owned(), canonical)
-    }
-
-    /// The file, for messages.
-    #[must_use]
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// Every name, made canonical, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
-    }
-
-    /// The shape of `name`, where the file has it.
-    #[must_use]
-    pub fn shape(&self, name: &str) -> Option<&[i64]> {
-        self.entries.get(name).map(|entry| entry.shape.as_slice())
-    }
-
-    /// A copy of `name` as float32 on the CPU, aligned to 64 bytes; float16 and bfloat16 are widened. The outer option
-    /// is whether the file has it.
-    ///
-    /// # Errors
-    /// A type other than these three, as text.
-    #[must_use]
-    pub fn tensor(&self, name: &str) -> Option<Result<Tensor, String>> {
-        let entry = self.entries.get(name)?;
-        let kind = match entry.dtype {
-            Dtype::F32 => Kind::Float,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            other => {
-                return Some(Err(format!(
-                    "`{name}` has type {other:?}, expected F32, F16 or BF16"
-                )));
-            }
-        };
-        let bytes = &self.bytes.get()[entry.range.clone()];
-        // libtorch allocates by 64 bytes, which the file does not align to.
-        let copied = Tensor::f_from_data_size(bytes, &entry.shape, kind)
-            .and_then(|tensor| tensor.f_to_kind(Kind::Float));
-        Some(copied.map_err(|error| format!("`{name}`: {error}")))
-    }
-
-    fn new(
-        bytes: Bytes,
-        origin: String,
-        canonical: impl Fn(&str) -> String,
-    ) -> Result<Self, ModelError> {
-        let wrong = |reason| ModelError::NotSafetensors {
-            origin: origin.clone(),
-            reason,
-        };
-        let (header, metadata) = read_header(bytes.get()).map_err(wrong)?;
-        let mut entries = BTreeMap::new();
-        for (name, info) in metadata.tensors() {
-            let shape = info
-                .shape
-                .iter()
-                .map(|&size| i64::try_from(size))
-                .collect::<Result<_, _>>();
-            let entry = Entry {
-                shape: shape.map_err(|_| wrong(format!("`{name}` is too large")))?,
-                dtype: info.dtype,
-                range: header + info.data_offsets.0..header + info.data_offsets.1,
-            };
-            if entries.insert(canonical(&name), entry).is_some() {
-                return Err(wrong(format!("two tensors mean `{}`", canonical(&name))));
-            }
-        }
         Ok(Self {
             origin,
-            bytes,
-            entries,
+            bytes: Bytes::Mapped(map),
         })
     }
 }

@@ -12,6 +12,7 @@ mod hostile;
 mod kit;
 mod main_job;
 mod minilm;
+mod model_inspect;
 mod optimizers;
 mod plugin_files;
 mod real_text;

@@ -36,7 +36,12 @@ pub struct Reference {
 
 #[test]
 fn twenty_steps_follow_transformers_and_peft() -> Result<(), Box<dyn Error>> {
-    for family in ["tiny-bert-reference", "tiny-distilbert-reference"] {
+    for family in [
+        "tiny-bert-reference",
+        "tiny-distilbert-reference",
+        "tiny-roberta-reference",
+        "tiny-gpt2-reference",
+    ] {
         let folder = workspace().join("host/tests/data").join(family);
         let reference: Reference =
             serde_json::from_slice(&fs::read(folder.join("reference.json"))?)?;

@@ -17,6 +17,9 @@ fn help_of_the_subcommands() {
         let subcommand = plugin.find_subcommand_mut(name).expect("a subcommand");
         text = format!("{text}\n---\n{}", subcommand.render_long_help());
     }
+    let model = command.find_subcommand_mut("model").expect("a subcommand");
+    let inspect = model.find_subcommand_mut("inspect").expect("a subcommand");
+    text = format!("{text}\n---\n{}", inspect.render_long_help());
     insta::assert_snapshot!(text);
 }
 

@@ -171,13 +171,17 @@ impl HeadContext<'_> {
         hidden.index_select(0, &positions)
     }
 
-    /// Applies all layers as the model defines its head: the layer, its activation, dropout.
+    /// Applies all layers as the model defines its head: dropout before the layer, the layer, its activation, dropout
+    /// after it.
     ///
     /// # Errors
     /// When `x` does not fit the first layer.
     pub fn through(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.try_clone()?;
         for layer in &self.head.layers {
+            if layer.input_dropout > 0.0 {
+                x = self.dropout(&x, layer.input_dropout)?;
+            }
             x = self.layer(&layer.name, &x)?;
             x = match layer.activation {
                 None => x,

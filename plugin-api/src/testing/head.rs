@@ -33,6 +33,7 @@ pub fn linear(name: &str, fan_in: usize, fan_out: usize) -> HeadLayer {
         fan_in,
         fan_out,
         bias: false,
+        input_dropout: 0.0,
         activation: None,
         dropout: 0.0,
         pretrained: false,

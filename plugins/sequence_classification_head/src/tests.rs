@@ -116,6 +116,29 @@ fn the_layers_of_the_model_are_applied_in_order() -> Result<()> {
 }
 
 #[test]
+fn dropout_before_a_layer_falls_on_its_input_in_training_alone() -> Result<()> {
+    let packed = Packed::new([2, 0, 1])?;
+    let mut head = head()?;
+    let dense = [1.0, 0.5, 0.0, -1.0, 0.0, 2.0, 0.0, 1.0, 1.0];
+    let dense = tensor(&dense, &[3, 3])?;
+    let mut loss = |input_dropout, training| {
+        let layer = HeadLayer {
+            input_dropout,
+            ..linear("classifier", 3, 3)
+        };
+        head.layers(vec![(layer, &dense, None)], Some(Pooled::First))?;
+        Ok::<_, Error>(head.forward(&packed.hidden, &packed.batch(), training)?.0)
+    };
+    let plain = loss(0.0, true)?;
+    assert_eq!(loss(0.999, false)?, plain);
+    // Nothing is left of the input, so that all classes are alike.
+    let even = 3.0 * 3.0_f64.ln();
+    assert!((loss(0.999, true)? - even).abs() < 1e-12);
+    assert!((plain - even).abs() > 0.1);
+    Ok(())
+}
+
+#[test]
 fn evaluations_are_observed_and_training_is_not() -> Result<()> {
     let mut head = head()?;
     let metrics = |head: &mut TestHead<SequenceClassification>| head.metrics(1.0);

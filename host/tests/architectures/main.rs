@@ -1,0 +1,7 @@
+//! What each architecture makes of its folder: settings that are not served, weights in several files, saved models.
+
+mod folder;
+mod gpt2;
+mod roberta;
+mod saving;
+mod shards;
