@@ -10,6 +10,7 @@ use crate::adapter::{Linear, ModuleKind, Parameter, Role};
 pub enum Part<'a> {
     Linear(&'a Linear),
     Norm(&'a Norm),
+    RmsNorm(&'a RmsNorm),
     Embedding(&'a Embedding),
 }
 
@@ -59,6 +60,34 @@ impl Norm {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// Division by the root mean square over the last dimension (arXiv 1910.07467): a gain, no shift.
+#[derive(Debug)]
+pub struct RmsNorm {
+    name: String,
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// The norm under the module path `name`.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn load(loader: &mut Loader, name: &str, width: i64, eps: f64) -> Result<Self, ModelError> {
+        Ok(Self {
+            name: name.to_owned(),
+            weight: loader.take(&format!("{name}.weight"), &[width], Init::Ones)?,
+            eps,
+        })
+    }
+
+    /// # Errors
+    /// What libtorch reports.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        x.f_rms_norm(self.weight.size(), Some(&self.weight), Some(self.eps))
     }
 }
 
@@ -128,6 +157,7 @@ impl Part<'_> {
                 plain(&norm.name, "weight", norm.role, &norm.weight),
                 plain(&norm.name, "bias", norm.role, &norm.bias),
             ],
+            Self::RmsNorm(norm) => vec![plain(&norm.name, "weight", Role::Norm, &norm.weight)],
             Self::Embedding(table) => {
                 vec![plain(&table.name, "weight", Role::Embedding, &table.weight)]
             }
@@ -141,6 +171,9 @@ impl Part<'_> {
             Self::Norm(norm) => {
                 let _ = norm.weight.set_requires_grad(weights);
                 let _ = norm.bias.set_requires_grad(weights);
+            }
+            Self::RmsNorm(norm) => {
+                let _ = norm.weight.set_requires_grad(weights);
             }
             Self::Embedding(table) => {
                 let _ = table.weight.set_requires_grad(weights);
@@ -179,4 +212,18 @@ pub(crate) fn load_conv1d(
     let weight = loader.take_transposed(&format!("{name}.weight"), [fan_out, fan_in], init)?;
     let bias = loader.take(&format!("{name}.bias"), &[fan_out], Init::Zeros)?;
     Ok(Linear::new(name, kind, weight, Some(bias)).stored_transposed())
+}
+
+/// As [`load_linear`], without a bias.
+///
+/// # Errors
+/// What libtorch reports.
+pub(crate) fn load_unbiased_linear(
+    loader: &mut Loader,
+    name: &str,
+    kind: ModuleKind,
+    size: [i64; 2],
+) -> Result<Linear, ModelError> {
+    let weight = loader.take(&format!("{name}.weight"), &size, Init::Normal)?;
+    Ok(Linear::new(name, kind, weight, None))
 }

@@ -37,7 +37,7 @@ pub use error::ModelError;
 pub use files::{ModelFiles, NamedFile};
 pub use head::{Head, HeadDescription, HeadLayer, HeadLayerKind, Pooled};
 pub use inspect::{HeadLayerReport, HeadReport, Inspection, LayerReport};
-pub use layers::{Embedding, Norm, Part};
+pub use layers::{Embedding, Norm, Part, RmsNorm};
 pub use loader::{Draw, Init, Loader};
 pub use open::{Model, Options};
 pub use post_norm::{Names, PostNormEncoder, Shape};
