@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use tch::Tensor;
 
 use super::{
-    Config, Embedding, HeadDescription, Loader, ModelError, PackedBatch, Part, bert, distilbert,
-    gpt2, roberta,
+    Cache, Config, Embedding, HeadDescription, Loader, ModelError, PackedBatch, Part, bert,
+    distilbert, gpt2, llama, qwen2, qwen3, roberta,
 };
 use crate::adapter::Linear;
 use crate::dropout::Pass;
@@ -18,6 +18,21 @@ pub trait Encoder: Debug + Send {
     /// # Errors
     /// What libtorch reports.
     fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError>;
+
+    /// Hidden states `[new, hidden]` of the tokens of `batch`, which go on with the one sequence in `cache`, without
+    /// gradients or dropout. One that keeps nothing of a sequence computes it anew.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    fn step(&self, batch: &PackedBatch, cache: &mut Cache) -> Result<Tensor, ModelError> {
+        let past = Tensor::f_from_slice(cache.ids())?.f_to_device(batch.ids.device())?;
+        let ids = Tensor::f_cat(&[&past, &batch.ids], 0)?;
+        let total = ids.size()[0];
+        let vocabulary = self.words().weight().size()[0];
+        let whole = PackedBatch::new(&ids, &[0, total], vocabulary, self.max_positions())?;
+        let hidden = self.forward(&whole, &Pass::evaluation())?;
+        Ok(hidden.f_narrow(0, cache.length(), total - cache.length())?)
+    }
 
     /// Every module that has parameters, always in the same order.
     fn parts(&self) -> Vec<Part<'_>>;
@@ -64,7 +79,7 @@ pub struct Layout {
 impl Architecture {
     /// Every architecture that is served.
     #[must_use]
-    pub fn all() -> [&'static Self; 6] {
+    pub fn all() -> [&'static Self; 9] {
         [
             &bert::ARCHITECTURE,
             &distilbert::ARCHITECTURE,
@@ -72,6 +87,9 @@ impl Architecture {
             &roberta::XLM_ROBERTA,
             &roberta::CAMEMBERT,
             &gpt2::ARCHITECTURE,
+            &llama::ARCHITECTURE,
+            &qwen2::ARCHITECTURE,
+            &qwen3::ARCHITECTURE,
         ]
     }
 

@@ -55,6 +55,27 @@ impl PackedBatch {
         })
     }
 
+    /// `ids` as the tokens that follow the first `past` ones of a sequence.
+    pub(super) fn following(
+        past: i64,
+        ids: &Tensor,
+        vocabulary: i64,
+        max_positions: i64,
+    ) -> Result<Self, ModelError> {
+        let new = ids.size().first().copied().unwrap_or(0);
+        if past + new > max_positions {
+            return Err(ModelError::Batch(format!(
+                "the sequence has {} tokens, and the model has {max_positions} positions",
+                past + new
+            )));
+        }
+        let batch = Self::new(ids, &[0, new], vocabulary, max_positions)?;
+        Ok(Self {
+            positions: batch.positions.f_add_scalar(past)?,
+            ..batch
+        })
+    }
+
     /// Number of sequences.
     #[must_use]
     pub fn rows(&self) -> usize {

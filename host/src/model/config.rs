@@ -157,6 +157,45 @@ impl Config {
             .ok_or_else(|| self.wrong(key, value, "a text"))
     }
 
+    /// The object under `key`, where there is one that is not empty; its own keys are then named with it.
+    ///
+    /// # Errors
+    /// Where it is no object.
+    pub fn section(&self, key: &str) -> Result<Option<Self>, ModelError> {
+        let Some(value) = self.present(key) else {
+            return Ok(None);
+        };
+        let Some(values) = value.as_object() else {
+            return Err(self.wrong(key, value, "an object"));
+        };
+        Ok((!values.is_empty()).then(|| Self {
+            origin: format!("{}: in `{key}`", self.origin),
+            values: values.clone(),
+            dropout: self.dropout,
+        }))
+    }
+
+    /// A text, or none where absent or null.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn text_if_there(&self, key: &str) -> Result<Option<&str>, ModelError> {
+        self.present(key).map(|_| self.text(key)).transpose()
+    }
+
+    /// True or false, `default` where absent or null.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+        let Some(value) = self.present(key) else {
+            return Ok(default);
+        };
+        value
+            .as_bool()
+            .ok_or_else(|| self.wrong(key, value, "true or false"))
+    }
+
     /// A positive integer that must be there.
     ///
     /// # Errors
@@ -175,6 +214,15 @@ impl Config {
     /// Where it is no integer, or outside 1 to 2^31 - 1.
     pub fn optional_size(&self, key: &str) -> Result<Option<i64>, ModelError> {
         self.present(key).map(|_| self.size(key)).transpose()
+    }
+
+    /// A finite number above 0 that must be there.
+    ///
+    /// # Errors
+    /// Where it is absent or something else.
+    pub fn number(&self, key: &str) -> Result<f64, ModelError> {
+        self.required(key)?;
+        self.positive(key, 1.0)
     }
 
     /// A finite number above 0, `default` where absent.
@@ -260,6 +308,23 @@ impl Config {
         Ok(())
     }
 
+    /// Refuses every key that is not among `known`.
+    ///
+    /// # Errors
+    /// The first such key that is not null.
+    pub fn refuse_unknown(&self, known: &[&str]) -> Result<(), ModelError> {
+        let foreign =
+            |(key, value): &(&String, &Value)| !value.is_null() && !known.contains(&key.as_str());
+        match self.values.iter().find(foreign) {
+            Some((key, value)) => Err(self.wrong(
+                key,
+                value,
+                &format!("none: of its kind only {} are served", known.join(", ")),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a width that does not divide into heads.
     ///
     /// # Errors
@@ -286,7 +351,9 @@ impl Config {
         Err(self.wrong(key, &size.into(), &format!("at least {least}")))
     }
 
-    fn present(&self, key: &str) -> Option<&Value> {
+    /// The value under `key`, where there is one that is not null.
+    #[must_use]
+    pub fn present(&self, key: &str) -> Option<&Value> {
         self.read.borrow_mut().insert(key.to_owned());
         self.values.get(key).filter(|value| !value.is_null())
     }
@@ -298,7 +365,8 @@ impl Config {
         })
     }
 
-    fn wrong(&self, key: &str, found: &Value, expected: &str) -> ModelError {
+    /// The error that `key` is `found`.
+    pub(super) fn wrong(&self, key: &str, found: &Value, expected: &str) -> ModelError {
         ModelError::ConfigValue {
             origin: self.origin.clone(),
             key: key.to_owned(),

@@ -159,13 +159,6 @@ impl HeadLayer {
         Self { tied: true, ..self }
     }
 
-    pub(super) fn without_bias(self) -> Self {
-        Self {
-            bias: false,
-            ..self
-        }
-    }
-
     pub(super) fn bias_named(self, name: &str) -> Self {
         Self {
             bias_name: Some(name.to_owned()),

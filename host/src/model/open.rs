@@ -3,8 +3,8 @@
 use tch::{Device, Tensor};
 
 use super::{
-    Architecture, Config, Draw, Encoder, Head, HeadLayerKind, Loader, ModelError, ModelFiles,
-    PackedBatch, Part, WeightFile,
+    Architecture, Cache, Config, Draw, Encoder, Head, HeadLayerKind, Loader, ModelError,
+    ModelFiles, PackedBatch, Part, WeightFile,
 };
 use crate::adapter::{
     AdapterError, Factors, LayerInfo, Linear, ModuleKind, Parameter, Role, Targets,
@@ -160,6 +160,22 @@ impl Model {
     /// What libtorch reports.
     pub fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
         self.encoder.forward(batch, pass)
+    }
+
+    /// Hidden states `[new, hidden]` of `ids`, the tokens that go on with the one sequence in `cache`; the cache then
+    /// holds them too. Without gradients and dropout.
+    ///
+    /// # Errors
+    /// Ids or positions beyond the model's tables, no ids; what libtorch reports.
+    pub fn step(&self, ids: &[i64], cache: &mut Cache) -> Result<Tensor, ModelError> {
+        let (vocabulary, positions) = (self.vocabulary(), self.encoder.max_positions());
+        let hidden = tch::no_grad(|| {
+            let tensor = Tensor::f_from_slice(ids)?.f_to_device(self.device())?;
+            let batch = PackedBatch::following(cache.length(), &tensor, vocabulary, positions)?;
+            self.encoder.step(&batch, cache)
+        })?;
+        cache.see(ids);
+        Ok(hidden)
     }
 
     /// The longest sequence that the model takes, in tokens.

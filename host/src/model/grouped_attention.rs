@@ -1,0 +1,75 @@
+//! Causal attention whose keys and values serve several heads each (arXiv 2305.13245).
+
+use tch::{Kind, TchError, Tensor};
+
+use super::PackedBatch;
+use super::attention::Attention;
+use super::cache::KeysAndValues;
+use crate::dropout::{Dropout, Pass};
+
+/// Attention of every token to itself and those before it, in its own sequence.
+#[derive(Debug)]
+pub(crate) struct GroupedAttention {
+    attention: Attention,
+    /// Heads that share one head of keys and values.
+    group: i64,
+}
+
+impl GroupedAttention {
+    /// `key_heads` divide `heads`; `dropout` falls on the probabilities.
+    pub(crate) fn new(heads: i64, key_heads: i64, dropout: Dropout) -> Self {
+        Self {
+            attention: Attention::causal(heads, dropout),
+            group: heads / key_heads,
+        }
+    }
+
+    /// Queries `[total, heads, head_dim]`, keys and values `[total, key_heads, head_dim]` to `[total, heads * head_dim]`,
+    /// sequence by sequence.
+    pub(crate) fn forward(
+        &self,
+        [query, key, value]: [&Tensor; 3],
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        let query = query.f_flatten(1, 2)?;
+        let key = self.repeated(key)?.f_flatten(1, 2)?;
+        let value = self.repeated(value)?.f_flatten(1, 2)?;
+        self.attention.forward([&query, &key, &value], batch, pass)
+    }
+
+    /// As [`GroupedAttention::forward`], for tokens that go on with the one sequence whose keys and values `past` holds;
+    /// it then holds theirs too.
+    pub(crate) fn step(
+        &self,
+        [query, key, value]: [&Tensor; 3],
+        past: &mut KeysAndValues,
+    ) -> Result<Tensor, TchError> {
+        let (keys, values) = past.extend(key, value)?;
+        let heads_first = |x: &Tensor| x.f_transpose(0, 1)?.f_unsqueeze(0);
+        let query = heads_first(query)?;
+        let key = heads_first(&self.repeated(keys)?)?;
+        let value = heads_first(&self.repeated(values)?)?;
+        let (new, all) = (query.size()[2], key.size()[2]);
+        // The last token sees everything, and needs no mask.
+        let mask = match new {
+            1 => None,
+            _ => {
+                let ones = Tensor::f_ones([new, all], (Kind::Bool, query.device()))?;
+                Some(ones.f_tril(all - new)?)
+            }
+        };
+        Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, 0.0, false, None, false)?
+            .f_squeeze_dim(0)?
+            .f_transpose(0, 1)?
+            .f_flatten(1, 2)
+    }
+
+    /// Each head of keys or values once for every head that it serves.
+    fn repeated(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if self.group == 1 {
+            return Ok(x.shallow_clone());
+        }
+        x.f_repeat_interleave_self_int(self.group, 1, None)
+    }
+}
