@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use lorahost::adapter::{Factors, Targets};
 use lorahost::data::Tokenizer;
 use lorahost::digest::sha256;
+use lorahost::generate::{GenerateError, Sampling, Stop, Tokens};
 use lorahost::model::{Cache, Model, Options, PackedBatch, Pass};
 use lorahost::spec::{HeadMode, Method, Seeds, Weights};
 use serde::Deserialize;
@@ -33,6 +34,8 @@ struct Reference {
     batches: Vec<Vec<Vec<i64>>>,
     labels: Vec<Vec<i64>>,
     losses: BTreeMap<String, Vec<f64>>,
+    prompt: Vec<i64>,
+    greedy: Vec<i64>,
 }
 
 /// Of real weights on a paragraph of WikiText-2.
@@ -109,17 +112,19 @@ fn steps_of_lora_follow_peft() -> Outcome {
 
 #[test]
 fn a_sequence_in_steps_is_the_sequence_at_once() -> Outcome {
+    let row: Vec<i64> = (0..48).map(|place| 1 + place * 7 % 95).collect();
+    let gpt2 = random_gpt2()?;
+    let mut models = vec![("gpt2", open_at(gpt2.path(), Weights::Random)?)];
     for name in MODELS {
-        let (model, reference) = open(name)?;
-        let row = &reference.rows[1];
-        let batch = pack(&model, std::slice::from_ref(row))?;
+        models.push((name, open(name)?.0));
+    }
+    for (name, model) in models {
+        let batch = pack(&model, std::slice::from_ref(&row))?;
         let whole = tch::no_grad(|| model.forward(&batch, &Pass::evaluation()))?;
         let mut cache = Cache::default();
         let mut parts = Vec::new();
-        for tokens in [&row[..7], &row[7..8], &row[8..20]]
-            .into_iter()
-            .chain(row[20..].chunks(1))
-        {
+        let pieces = [&row[..7], &row[7..8], &row[8..20]];
+        for tokens in pieces.into_iter().chain(row[20..].chunks(1)) {
             parts.push(model.step(tokens, &mut cache)?);
         }
         close(&Tensor::cat(&parts, 0), &whole, 1e-5, name);
@@ -130,6 +135,34 @@ fn a_sequence_in_steps_is_the_sequence_at_once() -> Outcome {
             error,
             "batch: the sequence has 49 tokens, and the model has 48 positions"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn greedy_tokens_are_those_of_transformers() -> Outcome {
+    for name in MODELS {
+        let (mut model, reference) = open(name)?;
+        model.build_head("causal", model.vocabulary())?;
+        let count = reference.greedy.len();
+        let write = |count, end: &[i64]| -> Result<(Vec<i64>, Option<Stop>), GenerateError> {
+            let greedy = Sampling::GREEDY;
+            let mut tokens = Tokens::new(&model, &reference.prompt, count, greedy, 0, end)?;
+            let written = tokens.by_ref().collect::<Result<_, _>>()?;
+            Ok((written, tokens.stop()))
+        };
+        let expected = (reference.greedy.clone(), Some(Stop::MaxNewTokens));
+        assert_eq!(write(count, &[])?, expected, "{name}");
+
+        let end = reference.greedy[3];
+        let first = reference.greedy.iter().position(|&token| token == end);
+        let before = reference.greedy[..first.ok_or("end")?].to_vec();
+        assert_eq!(write(count, &[end])?, (before, Some(Stop::EndOfText)));
+
+        let (all, stop) = write(1000, &[])?;
+        assert_eq!(stop, Some(Stop::Positions));
+        // The last token needs no position of its own.
+        assert_eq!(all.len() + reference.prompt.len(), 49);
     }
     Ok(())
 }
@@ -231,14 +264,14 @@ fn scores_real_text(test: &str, folder: &Path, name: &str) -> Outcome {
     let paragraph = text.lines().nth(usize::try_from(line)?).ok_or("line")?;
 
     let tokenizer = Tokenizer::open(folder)?;
-    let ids = tokenizer.encode_batch(&[paragraph], reference.tokens)?;
-    let bytes: Vec<u8> = ids[0].iter().flat_map(|id| id.to_le_bytes()).collect();
+    let ids = &tokenizer.encode(paragraph)?[..reference.tokens];
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     assert_eq!(sha256(&bytes), reference.sha256, "token ids");
 
     let mut model = Model::open(folder.to_str().ok_or("path")?, options())?;
     assert!(tokenizer.vocab_size() as i64 <= model.vocabulary());
     model.build_head("causal", 1)?;
-    let ids: Vec<i64> = ids[0].iter().copied().map(i64::from).collect();
+    let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
     let batch = pack(&model, std::slice::from_ref(&ids))?;
     let logits = tch::no_grad(|| causal(&model, &batch))?;
     let some = logits.slice(0, 0, i64::MAX, 16).narrow(1, 0, 6);
@@ -326,8 +359,24 @@ fn causal(model: &Model, batch: &PackedBatch) -> Result<Tensor, Box<dyn Error>> 
 fn open(name: &str) -> Result<(Model, Reference), Box<dyn Error>> {
     let folder = folder(name);
     let reference = serde_json::from_slice(&std::fs::read(folder.join("reference.json"))?)?;
-    let model = Model::open(folder.to_str().ok_or("path")?, options())?;
-    Ok((model, reference))
+    Ok((open_at(&folder, Weights::Pretrained)?, reference))
+}
+
+fn open_at(folder: &Path, weights: Weights) -> Result<Model, Box<dyn Error>> {
+    let options = Options {
+        weights,
+        ..options()
+    };
+    Ok(Model::open(folder.to_str().ok_or("path")?, options)?)
+}
+
+/// A folder with the settings of a small GPT-2.
+fn random_gpt2() -> Result<tempfile::TempDir, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let config = r#"{"model_type": "gpt2", "vocab_size": 96, "n_positions": 48, "n_embd": 32, "n_layer": 2, "n_head": 4,
+        "initializer_range": 0.2}"#;
+    std::fs::write(folder.path().join("config.json"), config)?;
+    Ok(folder)
 }
 
 fn options() -> Options {

@@ -1,12 +1,13 @@
 //! The arguments of `lorahost`. Flags that are aliases of keys come from the schema, with their help.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::spec::schema::{self, Fallback, Key, Kind};
-use crate::spec::{Layer, Origin, RawSpec, SpecError, Value};
+use crate::spec::{Device, Layer, Origin, RawSpec, SpecError, Value};
 
 const ABOUT: &str = "\
 At which learning rate is LoRA as good as full fine-tuning?
@@ -114,11 +115,66 @@ pub enum Subcommands {
     /// Look into a model
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Write text with a decoder, or with one that a run has trained
+    Generate(GenerateArgs),
     /// List every key of an experiment file, with default and meaning
     Keys,
     /// Carry out runs for a parent process
     #[command(hide = true)]
     Worker,
+}
+
+/// What `generate` takes.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// A model, as `--model` takes it, or the folder of a run that kept its weights: DIR/runs/ID
+    #[arg(value_name = "MODEL|RUN")]
+    pub model: String,
+    /// Text to go on with
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
+    pub prompt: Option<String>,
+    /// File with the text to go on with
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
+    /// Tokens to write, at most
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_new_tokens: usize,
+    /// Divides the scores of the next token; 0 takes the likeliest
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    pub temperature: f64,
+    /// Draw among the N likeliest tokens
+    #[arg(long, value_name = "N", requires = "temperature")]
+    pub top_k: Option<NonZeroUsize>,
+    /// Draw among the fewest of the likeliest tokens that have this probability together
+    #[arg(long, value_name = "P", requires = "temperature", value_parser = share)]
+    pub top_p: Option<f64>,
+    /// Seed of what is drawn
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// As JSON, once it is all written
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    pub device: Device,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+        .ok_or_else(|| "expected a number of 0 or more".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number: &f64| *number > 0.0 && *number <= 1.0)
+        .ok_or_else(|| "expected a number above 0, at most 1".to_owned())
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    Device::parse(text).ok_or_else(|| "expected auto, cpu, cuda or cuda:N".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

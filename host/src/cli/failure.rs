@@ -1,10 +1,12 @@
 //! Everything that can end a command, and the exit code that it means.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
 use super::exit::Exit;
+use crate::generate::GenerateError;
 use crate::kit::KitError;
 use crate::model::ModelError;
 use crate::plugins::PluginError;
@@ -34,6 +36,10 @@ pub enum Failure {
     Sweep(#[from] SweepError),
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error("cannot read {}: {source}", path.display())]
+    Input { path: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
     #[error("cannot find this program's own file: {0}")]
@@ -48,14 +54,15 @@ impl Failure {
         match self {
             Self::Prepare(PrepareError::Record(_))
             | Self::Kit(KitError::Io { .. })
-            | Self::Model(ModelError::Torch(_)) => {
-                Exit::Failure
-            }
+            | Self::Model(ModelError::Torch(_)) => Exit::Failure,
+            Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Spec(_)
             | Self::Plugin(_)
             | Self::Kit(_)
             | Self::Model(_)
             | Self::Device(_)
+            | Self::Generate(_)
+            | Self::Input { .. }
             | Self::Prepare(_)
             | Self::Record(
                 RecordError::NotOurs { .. }

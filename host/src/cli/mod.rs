@@ -10,6 +10,7 @@ pub mod exit;
 
 mod experiment;
 mod failure;
+mod generate;
 mod kit;
 mod logging;
 mod model;
@@ -53,6 +54,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Some(Subcommands::Model(ModelCommand::Inspect { model: path, json })) => {
             model::inspect(path, *json)
         }
+        Some(Subcommands::Generate(args)) => generate::run(args),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

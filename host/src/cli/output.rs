@@ -6,9 +6,15 @@ use super::failure::Failure;
 
 /// Writes text to standard output. A reader that has gone away (`| head`) is no error: nobody misses the rest.
 pub fn print(text: &str) -> Result<(), Failure> {
+    offer(text).map(|_| ())
+}
+
+/// As [`print`]; whether there is still a reader.
+pub fn offer(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Output(error)),
     }
 }

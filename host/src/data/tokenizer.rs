@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::TruncationParams;
 
 use super::error::DataError;
+use super::text_stream::TextStream;
 use super::tokens::SpecialTokens;
 use crate::digest::sha256;
 
@@ -99,6 +100,21 @@ impl Tokenizer {
             ids.extend(encoded.iter().map(|encoding| encoding.get_ids().to_vec()));
         }
         Ok(ids)
+    }
+
+    /// Token ids of the whole of a text, special tokens included.
+    ///
+    /// # Errors
+    /// When the tokenizer fails on it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoded = self.inner.encode_fast(text, true);
+        let encoded = encoded.map_err(|error| problem(&self.path, error.to_string()))?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    /// Turns tokens to text as they come.
+    pub fn text_stream(&self) -> TextStream<'_> {
+        TextStream::new(&self.inner, &self.path)
     }
 
     /// One more than the largest id.

@@ -65,6 +65,8 @@ pub enum ModelError {
         origin: String,
         problems: Vec<String>,
     },
+    #[error("{origin} is not an adapter of this model: {problem}")]
+    NotAnAdapter { origin: String, problem: String },
     #[error("architecture `{architecture}` has no head of layout `{layout}`; it has {}", known.join(", "))]
     UnknownLayout {
         architecture: String,

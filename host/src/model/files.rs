@@ -86,6 +86,15 @@ impl ModelFiles {
         }
     }
 
+    /// The bytes of `generation_config.json`, where it is there, and its name for messages.
+    ///
+    /// # Errors
+    /// Where it is unreadable.
+    pub fn generation_config(&self) -> Result<Option<(Cow<'static, [u8]>, String)>, ModelError> {
+        const NAME: &str = "generation_config.json";
+        Ok(self.read(NAME)?.map(|bytes| (bytes, self.origin(NAME))))
+    }
+
     /// The weights, their names made Hugging Face's full paths by `canonical`.
     ///
     /// # Errors

@@ -1,14 +1,16 @@
 //! GPT-2 (Radford et al. 2019), `DistilGPT2` too: a decoder with learnt positions and norms before each sum's branch.
 
 use serde_json::json;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::architecture::{Architecture, Encoder, Layout};
 use super::attention::Attention;
+use super::cache::KeysAndValues;
+use super::grouped_attention::attend;
 use super::layers::load_conv1d;
 use super::{
-    Activation, Config, Embedding, HeadDescription, HeadLayer, Init, Loader, ModelError, Norm,
-    PackedBatch, Part, Pooled, activation,
+    Activation, Cache, Config, Embedding, HeadDescription, HeadLayer, Init, Loader, ModelError,
+    Norm, PackedBatch, Part, Pooled, activation,
 };
 use crate::adapter::{Linear, ModuleKind, Role};
 use crate::dropout::{Dropout, Pass};
@@ -58,6 +60,7 @@ struct Block {
     /// Query, key and value in one layer.
     attention_input: Linear,
     attention: Attention,
+    heads: i64,
     attention_output: Linear,
     attention_dropout: Dropout,
     mlp_norm: Norm,
@@ -165,11 +168,20 @@ fn positions(config: &Config) -> Result<i64, ModelError> {
 
 impl Encoder for Gpt2 {
     fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
-        let words = self.words.forward(&batch.ids)?;
-        let x = words.f_add(&self.positions.forward(&batch.positions)?)?;
-        let mut x = self.dropout.forward(&x, pass)?;
+        let mut x = self.dropout.forward(&self.embed(batch)?, pass)?;
         for block in &self.blocks {
-            x = block.forward(&x, batch, pass)?;
+            let attend = |heads: [&Tensor; 3]| block.attention.forward(heads, batch, pass);
+            x = block.forward(&x, pass, attend)?;
+        }
+        Ok(self.norm.forward(&x)?)
+    }
+
+    fn step(&self, batch: &PackedBatch, cache: &mut Cache) -> Result<Tensor, ModelError> {
+        let mut x = self.embed(batch)?;
+        let layers = cache.layers(self.blocks.len());
+        for (block, past) in self.blocks.iter().zip(layers) {
+            let attend = |heads: [&Tensor; 3]| block.step(heads, past);
+            x = block.forward(&x, &Pass::evaluation(), attend)?;
         }
         Ok(self.norm.forward(&x)?)
     }
@@ -214,6 +226,13 @@ impl Encoder for Gpt2 {
     }
 }
 
+impl Gpt2 {
+    fn embed(&self, batch: &PackedBatch) -> Result<Tensor, TchError> {
+        let words = self.words.forward(&batch.ids)?;
+        words.f_add(&self.positions.forward(&batch.positions)?)
+    }
+}
+
 impl Block {
     fn load(shape: &Shape, index: i64, loader: &mut Loader) -> Result<Self, ModelError> {
         let Shape {
@@ -240,6 +259,7 @@ impl Block {
                 shape.heads,
                 dropout("attn.attn_dropout", shape.attention_dropout),
             ),
+            heads: shape.heads,
             attention_dropout: dropout("attn.resid_dropout", shape.residual_dropout),
             mlp_norm: norm("ln_2")?,
             activation: shape.activation,
@@ -251,13 +271,17 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
+    /// `attend` makes of queries, keys and values `[total, hidden]` what the tokens attend to.
+    fn forward(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        attend: impl FnOnce([&Tensor; 3]) -> Result<Tensor, TchError>,
+    ) -> Result<Tensor, ModelError> {
         let input = self.attention_norm.forward(x)?;
         let all = self.attention_input.forward(&input, pass)?;
         let all = all.f_split(x.size()[1], 1)?;
-        let attended = self
-            .attention
-            .forward([&all[0], &all[1], &all[2]], batch, pass)?;
+        let attended = attend([&all[0], &all[1], &all[2]])?;
         let attended = self.attention_output.forward(&attended, pass)?;
         let x = self.attention_dropout.forward(&attended, pass)?.f_add(x)?;
 
@@ -265,5 +289,12 @@ impl Block {
         let inner = activation::apply(self.activation, &inner)?;
         let inner = self.down.forward(&inner, pass)?;
         Ok(self.mlp_dropout.forward(&inner, pass)?.f_add(&x)?)
+    }
+
+    /// Attention of tokens that go on with the one sequence that `past` holds.
+    fn step(&self, heads: [&Tensor; 3], past: &mut KeysAndValues) -> Result<Tensor, TchError> {
+        let [query, key, value] = heads.map(|x| x.f_unflatten(1, [self.heads, -1]));
+        let (keys, values) = past.extend(&key?, &value?)?;
+        attend(&query?, keys, values)
     }
 }

@@ -46,23 +46,7 @@ impl GroupedAttention {
         past: &mut KeysAndValues,
     ) -> Result<Tensor, TchError> {
         let (keys, values) = past.extend(key, value)?;
-        let heads_first = |x: &Tensor| x.f_transpose(0, 1)?.f_unsqueeze(0);
-        let query = heads_first(query)?;
-        let key = heads_first(&self.repeated(keys)?)?;
-        let value = heads_first(&self.repeated(values)?)?;
-        let (new, all) = (query.size()[2], key.size()[2]);
-        // The last token sees everything, and needs no mask.
-        let mask = match new {
-            1 => None,
-            _ => {
-                let ones = Tensor::f_ones([new, all], (Kind::Bool, query.device()))?;
-                Some(ones.f_tril(all - new)?)
-            }
-        };
-        Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, 0.0, false, None, false)?
-            .f_squeeze_dim(0)?
-            .f_transpose(0, 1)?
-            .f_flatten(1, 2)
+        attend(query, &self.repeated(keys)?, &self.repeated(values)?)
     }
 
     /// Each head of keys or values once for every head that it serves.
@@ -72,4 +56,28 @@ impl GroupedAttention {
         }
         x.f_repeat_interleave_self_int(self.group, 1, None)
     }
+}
+
+/// Attention of the last tokens of one sequence to it, without dropout: queries `[new, heads, head_dim]`, keys and values
+/// `[all, heads, head_dim]` to `[new, heads * head_dim]`.
+pub(crate) fn attend(query: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor, TchError> {
+    let heads_first = |x: &Tensor| x.f_transpose(0, 1)?.f_unsqueeze(0);
+    let (new, all) = (query.size()[0], keys.size()[0]);
+    let (q, k, v) = (
+        heads_first(query)?,
+        heads_first(keys)?,
+        heads_first(values)?,
+    );
+    // The last token sees everything, and needs no mask.
+    let mask = match new {
+        1 => None,
+        _ => {
+            let ones = Tensor::f_ones([new, all], (Kind::Bool, query.device()))?;
+            Some(ones.f_tril(all - new)?)
+        }
+    };
+    Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false)?
+        .f_squeeze_dim(0)?
+        .f_transpose(0, 1)?
+        .f_flatten(1, 2)
 }

@@ -22,6 +22,7 @@ mod head;
 mod inspect;
 mod layers;
 mod llama;
+mod load_adapter;
 mod loader;
 mod open;
 mod post_norm;

@@ -2,7 +2,7 @@
 
 use tch::{TchError, Tensor};
 
-use super::cache::{Cache, KeysAndValues};
+use super::cache::Cache;
 use super::grouped_attention::GroupedAttention;
 use super::layers::{load_linear, load_unbiased_linear};
 use super::rotary::{Rotary, Turns};
@@ -76,14 +76,6 @@ struct HeadNorms {
     key: RmsNorm,
 }
 
-/// Which tokens a forward pass attends to.
-enum Attend<'a> {
-    /// Those of the batch.
-    Batch(&'a PackedBatch, &'a Pass),
-    /// The one sequence that goes on, and what each layer keeps of it.
-    Sequence(&'a mut [KeysAndValues]),
-}
-
 impl RmsDecoder {
     /// Takes every parameter from `loader`, and what concerns positions from `config`.
     ///
@@ -107,24 +99,28 @@ impl RmsDecoder {
             norm: RmsNorm::load(loader, &under("norm"), shape.hidden, shape.norm_eps)?,
         })
     }
-
-    fn run(&self, batch: &PackedBatch, mut attend: Attend<'_>) -> Result<Tensor, ModelError> {
-        let turns = self.rotary.turns(&batch.positions)?;
-        let mut x = self.words.forward(&batch.ids)?;
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, index, &turns, &mut attend)?;
-        }
-        Ok(self.norm.forward(&x)?)
-    }
 }
 
 impl Encoder for RmsDecoder {
     fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
-        self.run(batch, Attend::Batch(batch, pass))
+        let turns = self.rotary.turns(&batch.positions)?;
+        let mut x = self.words.forward(&batch.ids)?;
+        for block in &self.blocks {
+            let attend = |heads: [&Tensor; 3]| block.attention.forward(heads, batch, pass);
+            x = block.forward(&x, &turns, pass, attend)?;
+        }
+        Ok(self.norm.forward(&x)?)
     }
 
     fn step(&self, batch: &PackedBatch, cache: &mut Cache) -> Result<Tensor, ModelError> {
-        self.run(batch, Attend::Sequence(cache.layers(self.blocks.len())))
+        let turns = self.rotary.turns(&batch.positions)?;
+        let mut x = self.words.forward(&batch.ids)?;
+        let layers = cache.layers(self.blocks.len());
+        for (block, past) in self.blocks.iter().zip(layers) {
+            let attend = |heads: [&Tensor; 3]| block.attention.step(heads, past);
+            x = block.forward(&x, &turns, &Pass::evaluation(), attend)?;
+        }
+        Ok(self.norm.forward(&x)?)
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
@@ -223,26 +219,18 @@ impl Block {
         })
     }
 
+    /// `attend` makes of queries, keys and values `[total, heads, head_dim]` what the tokens attend to,
+    /// `[total, heads * head_dim]`.
     fn forward(
         &self,
         x: &Tensor,
-        index: usize,
         turns: &Turns,
-        attend: &mut Attend<'_>,
+        pass: &Pass,
+        attend: impl FnOnce([&Tensor; 3]) -> Result<Tensor, TchError>,
     ) -> Result<Tensor, ModelError> {
-        // LoRA's dropout alone is asked; a sequence that goes on is never trained on.
-        let evaluation = Pass::evaluation();
-        let pass = match attend {
-            Attend::Batch(_, pass) => *pass,
-            Attend::Sequence(_) => &evaluation,
-        };
         let input = self.input_norm.forward(x)?;
         let [query, key, value] = self.heads(&input, turns, pass)?;
-        let heads = [&query, &key, &value];
-        let attended = match attend {
-            Attend::Batch(batch, pass) => self.attention.forward(heads, batch, pass)?,
-            Attend::Sequence(layers) => self.attention.step(heads, &mut layers[index])?,
-        };
+        let attended = attend([&query, &key, &value])?;
         let x = self.output.forward(&attended, pass)?.f_add(x)?;
 
         let input = self.mlp_norm.forward(&x)?;

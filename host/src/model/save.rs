@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Device, TchError, Tensor};
 
@@ -13,14 +13,16 @@ use crate::atomic;
 
 /// What an adapter file says of itself: the one entry `lorahost` of its metadata, as JSON. More entries would stand in
 /// the file in any order, and equal adapters must be equal files.
-#[derive(Serialize)]
-struct AdapterMetadata<'a> {
-    format: &'static str,
+#[derive(Serialize, Deserialize)]
+pub(super) struct AdapterMetadata {
+    pub format: String,
     /// s of y = W x + s B A x, by module.
-    scales: BTreeMap<&'a str, f64>,
+    pub scales: BTreeMap<String, f64>,
 }
 
-const ADAPTER_FORMAT: &str = "lorahost-adapter/1";
+/// The entry of an adapter file's metadata.
+pub(super) const ADAPTER_ENTRY: &str = "lorahost";
+pub(super) const ADAPTER_FORMAT: &str = "lorahost-adapter/1";
 
 impl Model {
     /// Writes LoRA's factors and whatever else learns to one safetensors file, whole or not at all: `MODULE.lora_A.weight`
@@ -44,7 +46,7 @@ impl Model {
         for linear in self.linears() {
             let name = linear.name();
             if let Some((_, _, scale)) = linear.factors() {
-                scales.insert(name, scale);
+                scales.insert(name.to_owned(), scale);
             }
             if let Some((a, b)) = linear.compensated() {
                 tensors.push((format!("{name}.lora_A0.weight"), a.shallow_clone()));
@@ -52,10 +54,10 @@ impl Model {
             }
         }
         let metadata = AdapterMetadata {
-            format: ADAPTER_FORMAT,
+            format: ADAPTER_FORMAT.to_owned(),
             scales,
         };
-        write_tensors(path, &tensors, ("lorahost", json!(metadata).to_string()))
+        write_tensors(path, &tensors, (ADAPTER_ENTRY, json!(metadata).to_string()))
     }
 
     /// Writes the whole model, LoRA merged, as a folder that transformers opens: `config.json`, `model.safetensors` and
@@ -151,7 +153,7 @@ impl Model {
 }
 
 /// The parameter `name` of `part` as files have it: the weight of a `Conv1D` as `[fan_in, fan_out]`.
-fn as_stored(part: &Part, name: &str, tensor: &Tensor) -> Result<Tensor, TchError> {
+pub(super) fn as_stored(part: &Part, name: &str, tensor: &Tensor) -> Result<Tensor, TchError> {
     match part {
         Part::Linear(linear)
             if linear.is_stored_transposed() && name == format!("{}.weight", linear.name()) =>

@@ -134,6 +134,11 @@ impl RunWriter {
     }
 }
 
+/// Whether `folder` is that of a run, done or not.
+pub fn is_run(folder: &Path) -> bool {
+    folder.join(SPEC).is_file()
+}
+
 /// What a run's folder says of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunState {

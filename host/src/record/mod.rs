@@ -30,7 +30,7 @@ pub use error::RecordError;
 pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
-pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, read_metrics, state};
+pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, is_run, read_metrics, state};
 pub use output::OutputFolder;
 pub use provenance::{Platform, PluginFile, Provenance, peak_memory_bytes, reset_peak_memory};
 pub use result::{Failure, Measured, RunResult, Status, TestResult};

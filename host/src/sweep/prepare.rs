@@ -234,7 +234,11 @@ fn cut_name(sha256_of_source: &str, spec: &DataSpec, max_length: usize) -> Strin
     sha256(all.to_string().as_bytes())[..16].to_owned()
 }
 
-fn tokenizer(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
+/// The tokenizer that comes with a model.
+///
+/// # Errors
+/// When there is none or it cannot be used.
+pub fn tokenizer(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
     match files {
         ModelFiles::Folder(folder) => Ok(Tokenizer::open(folder)?),
         ModelFiles::Builtin(builtin) => {

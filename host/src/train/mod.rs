@@ -14,4 +14,4 @@ mod trainer;
 pub use device::{DeviceError, resolve as resolve_device};
 pub use error::TrainError;
 pub use schedule::learning_rate;
-pub use trainer::Trainer;
+pub use trainer::{ADAPTER_FILE, MODEL_FOLDER, Trainer};

@@ -9,9 +9,9 @@ use crate::spec::{Save, Selection};
 use crate::sweep::{Executor, RunJob};
 
 /// File of the adapter in a run's folder.
-const ADAPTER_FILE: &str = "adapter.safetensors";
+pub const ADAPTER_FILE: &str = "adapter.safetensors";
 /// Folder of the whole model in a run's folder.
-const MODEL_FOLDER: &str = "model";
+pub const MODEL_FOLDER: &str = "model";
 
 /// Trains the runs of a worker, one after the other.
 #[derive(Debug, Default)]

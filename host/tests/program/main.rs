@@ -8,6 +8,7 @@
 mod bad_input;
 mod cuda;
 mod flags;
+mod generate;
 mod hostile;
 mod kit;
 mod main_job;

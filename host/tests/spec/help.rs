@@ -11,6 +11,9 @@ fn help_of_the_main_job() {
 fn help_of_the_subcommands() {
     let mut command = Cli::command();
     command.build();
+    let generate = command.find_subcommand_mut("generate");
+    let generate = generate.expect("a subcommand").render_long_help();
+    insta::assert_snapshot!("help_of_generate", generate);
     let plugin = command.find_subcommand_mut("plugin").expect("a subcommand");
     let mut text = plugin.render_long_help().to_string();
     for name in ["list", "inspect"] {

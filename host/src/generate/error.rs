@@ -1,0 +1,82 @@
+//! Why no text is written.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::data::DataError;
+use crate::model::ModelError;
+use crate::record::RecordError;
+use crate::sweep::PrepareError;
+
+/// What can go wrong between a model or a run and its text.
+#[derive(Debug, Error)]
+pub enum GenerateError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Tokenizer(#[from] PrepareError),
+    #[error("{path} is a `{architecture}`, which reads text and writes none: give a decoder, one of {}", known.join(", "))]
+    NotADecoder {
+        path: String,
+        architecture: String,
+        known: Vec<&'static str>,
+    },
+    #[error(
+        "{path} has no weights that score the next token (`{layer}`): it was saved with another head"
+    )]
+    NoScores { path: String, layer: String },
+    #[error("the run {} is not done: {why}", folder.display())]
+    Unfinished { folder: PathBuf, why: String },
+    #[error(
+        "the run {} kept no weights: train it with `--save adapter` or `--save full`",
+        folder.display()
+    )]
+    NothingSaved { folder: PathBuf },
+    #[error("the run {} was trained on the model {model}, which cannot be opened: {source}", folder.display())]
+    Base {
+        folder: PathBuf,
+        model: String,
+        source: ModelError,
+    },
+    #[error(
+        "the tokenizer of {path} has ids up to {tokens}, and the model's embedding {embedding} entries: they belong to \
+         different models"
+    )]
+    Vocabulary {
+        path: String,
+        tokens: usize,
+        embedding: i64,
+    },
+    #[error("{origin}: `eos_token_id` is {found}, expected a token id or a list of them")]
+    EndOfText { origin: String, found: String },
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    #[error(
+        "the prompt has {tokens} tokens, and the model {positions} positions: none is left to write in"
+    )]
+    LongPrompt { tokens: usize, positions: i64 },
+    #[error("the model's scores of the next token are not finite: its weights have diverged")]
+    NotFinite,
+}
+
+impl GenerateError {
+    /// Whether it is the machine or the program that failed, and not what was given.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Model(ModelError::Torch(_)) | Self::Record(RecordError::Io { .. })
+        )
+    }
+}
+
+impl From<tch::TchError> for GenerateError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Model(error.into())
+    }
+}
