@@ -168,6 +168,50 @@ fn greedy_tokens_are_those_of_transformers() -> Outcome {
 }
 
 #[test]
+fn an_adapter_that_does_not_fit_is_refused() -> Outcome {
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("adapter.safetensors");
+    let refusal = |name: &str| -> Result<String, Box<dyn Error>> {
+        let (mut model, _) = open(name)?;
+        let error = model.load_adapter(&file).err().ok_or("it was taken")?;
+        Ok(error.to_string())
+    };
+    std::fs::copy(folder("llama").join("lora_a.safetensors"), &file)?;
+    assert!(refusal("llama")?.ends_with("its metadata has no entry `lorahost`"));
+
+    let (mut model, reference) = open("llama")?;
+    let layer = model.targets(&Targets::parse("0.mlp.down_proj")?, HeadMode::Train)?;
+    let options = (Kind::Float, Device::Cpu);
+    let a = Tensor::ones([reference.rank, layer[0].fan_in], options);
+    let b = Tensor::ones([layer[0].fan_out, reference.rank], options);
+    model.attach(layer[0].index, Factors::new(a, b, 0.5))?;
+    model.build_head("pooled", LABELS)?;
+    model.train(Method::Lora, HeadMode::Train);
+    model.save_adapter(&file)?;
+
+    let (mut other, _) = open("llama")?;
+    other.build_head("causal", 1)?;
+    let names = other.load_adapter(&file)?;
+    assert_eq!(names.len(), 3, "{names:?}");
+    let batch = pack(&model, &reference.rows)?;
+    let hidden = |model: &Model| tch::no_grad(|| model.forward(&batch, &Pass::evaluation()));
+    assert!(hidden(&model)?.equal(&hidden(&other)?));
+    assert!(!hidden(&model)?.equal(&hidden(&open("llama")?.0)?));
+
+    let message = other.load_adapter(&file).unwrap_err().to_string();
+    assert!(message.contains("it has factors already"), "{message}");
+    let gpt2 = random_gpt2()?;
+    let mut gpt2 = open_at(gpt2.path(), Weights::Random)?;
+    let message = gpt2.load_adapter(&file).unwrap_err().to_string();
+    let expected = "there is no layer `model.layers.0.mlp.down_proj`";
+    assert!(message.ends_with(expected), "{message}");
+    let bytes = std::fs::read(&file)?;
+    std::fs::write(&file, &bytes[..bytes.len() - 1])?;
+    assert!(refusal("llama")?.contains("is not an adapter of this model"));
+    Ok(())
+}
+
+#[test]
 fn dropout_on_attention_needs_no_generator_and_keeps_causality() -> Outcome {
     let path = folder("llama");
     let options = Options {

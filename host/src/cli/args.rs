@@ -140,7 +140,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_new_tokens: usize,
     /// Divides the scores of the next token; 0 takes the likeliest
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Draw among the N likeliest tokens
     #[arg(long, value_name = "N", requires = "temperature")]

@@ -44,8 +44,8 @@ pub enum GenerateError {
         source: ModelError,
     },
     #[error(
-        "the tokenizer of {path} has ids up to {tokens}, and the model's embedding {embedding} entries: they belong to \
-         different models"
+        "the tokenizer of {path} knows {tokens} tokens, and the model's embedding {embedding}: they belong to different \
+         models"
     )]
     Vocabulary {
         path: String,
@@ -56,9 +56,7 @@ pub enum GenerateError {
     EndOfText { origin: String, found: String },
     #[error("the prompt is empty")]
     EmptyPrompt,
-    #[error(
-        "the prompt has {tokens} tokens, and the model {positions} positions: none is left to write in"
-    )]
+    #[error("the prompt has {tokens} tokens, and the model {positions} positions")]
     LongPrompt { tokens: usize, positions: i64 },
     #[error("the model's scores of the next token are not finite: its weights have diverged")]
     NotFinite,

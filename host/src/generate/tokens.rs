@@ -46,7 +46,7 @@ impl<'a> Tokens<'a> {
     /// At most `left` tokens after `prompt`; draws come from the stream (`seed`, "generate", "tokens").
     ///
     /// # Errors
-    /// A prompt of no token, or of as many as the model has positions.
+    /// A prompt of no token, or of more than the model has positions.
     pub fn new(
         model: &'a Model,
         prompt: &[i64],
@@ -59,7 +59,7 @@ impl<'a> Tokens<'a> {
             return Err(GenerateError::EmptyPrompt);
         }
         let positions = model.max_positions();
-        if prompt.len() as i64 >= positions {
+        if prompt.len() as i64 > positions {
             let tokens = prompt.len();
             return Err(GenerateError::LongPrompt { tokens, positions });
         }
