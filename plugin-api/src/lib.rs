@@ -92,6 +92,6 @@ pub mod prelude {
     pub use crate::sdk::{
         AlphaPolicy, Arg, Batch, Choice, Context, Error, Factors, Group, HeadContext, InitScheme,
         Inputs, Kind, Loss, Optimizer, Parameter, Params, Result, Scale, State, TaskHead, Tensor,
-        cat, op, stack,
+        cat, grad, op, stack, with_gradients,
     };
 }

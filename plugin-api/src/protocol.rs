@@ -282,9 +282,10 @@ pub struct HeadPrepareRequest {
 /// Which of the model's heads a task needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadPlan {
-    /// A layout that the model may know: `pooled` (one vector a row) or `vocabulary` (one a token).
+    /// A layout that the model may know: `pooled` (one vector a row), `tokens` (one a token), `vocabulary` (logits of
+    /// masked tokens) or `causal` (logits of next tokens).
     pub layout: String,
-    /// Width of the last layer; the layout `vocabulary` brings its own.
+    /// Width of the last layer; the layouts `vocabulary` and `causal` bring their own.
     #[serde(default)]
     pub outputs: Option<usize>,
 }
@@ -348,10 +349,13 @@ pub enum Activation {
     Silu,
 }
 
-/// Of `inputs` and `forward`: which pass this is.
+/// Of `inputs` and `forward`: which pass this is, and what there is to say of the batch beside its tensors.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct ForwardRequest {
     pub training: bool,
+    /// Length in UTF-8 of the text that the batch's predicted tokens cover, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// Whether the tokens in the reply are followed by labels.

@@ -5,19 +5,20 @@ use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use abi_stable::std_types::{RResult, RStr, RVec};
+use abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use lorahost_plugin_api::abi::{
-    Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted, LogTable, Output, TENSOR,
-    TensorServer, TensorTable, WEIGHT, WeightTable, answered, tag,
+    AUTOGRAD, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted,
+    LogTable, Output, TENSOR, TensorServer, TensorTable, WEIGHT, WeightTable, answered, tag,
 };
 use lorahost_plugin_api::sdk::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 use super::{handles, scope};
 use crate::native::dispatch::{self, Generator, Operator, Value};
+use crate::native::gradients;
 
 /// Ids of everything that [`extension`] answers.
-pub const EXTENSIONS: &[&str] = &[TENSOR, LOG, WEIGHT, HEAD];
+pub const EXTENSIONS: &[&str] = &[TENSOR, LOG, WEIGHT, HEAD, AUTOGRAD];
 
 /// The table that a component gets.
 pub fn host_table() -> *const c_void {
@@ -42,12 +43,19 @@ extern "C" fn extension(id: RStr<'_>) -> *const c_void {
         size: size_of::<HeadTable>(),
         layer,
         dropout,
+        parameters,
+    };
+    static GRADIENTS: AutogradTable = AutogradTable {
+        size: size_of::<AutogradTable>(),
+        grad,
+        with_gradients,
     };
     match id.as_str() {
         TENSOR => std::ptr::from_ref(&TENSORS).cast(),
         LOG => std::ptr::from_ref(&LOGS).cast(),
         WEIGHT => std::ptr::from_ref(&WEIGHTS).cast(),
         HEAD => std::ptr::from_ref(&HEADS).cast(),
+        AUTOGRAD => std::ptr::from_ref(&GRADIENTS).cast(),
         _ => std::ptr::null(),
     }
 }
@@ -349,6 +357,49 @@ extern "C" fn dropout(x: u64, p: f64) -> RResult<u64, Failure> {
             .dropout(&handles::get(x)?, p)
             .map(handles::insert)
     })
+}
+
+extern "C" fn parameters(name: RStr<'_>) -> RResult<RVec<u64>, Failure> {
+    answered(|| {
+        let parameters = scope::head()?.parameters(name.as_str())?;
+        Ok(parameters.into_iter().map(handles::insert).collect())
+    })
+}
+
+extern "C" fn grad(
+    outputs: RSlice<'_, u64>,
+    inputs: RSlice<'_, u64>,
+) -> RResult<RVec<u64>, Failure> {
+    answered(|| {
+        scope::check()?;
+        let found = gradients::grad(&held(&outputs)?, &held(&inputs)?).map_err(torch)?;
+        let handle = |grad: Option<Tensor>| grad.map_or(0, handles::insert);
+        Ok(found.into_iter().map(handle).collect())
+    })
+}
+
+extern "C" fn with_gradients(
+    loss: u64,
+    inputs: RSlice<'_, u64>,
+    grads: RSlice<'_, u64>,
+) -> RResult<u64, Failure> {
+    answered(|| {
+        scope::check()?;
+        if inputs.len() != grads.len() {
+            let message = format!("{} gradients for {} inputs", grads.len(), inputs.len());
+            return Err(Error::new(message));
+        }
+        let loss = plain(loss)?;
+        let grad = |&handle: &u64| (handle != 0).then(|| plain(handle)).transpose();
+        let grads: Vec<_> = grads.iter().map(grad).collect::<Result<_>>()?;
+        gradients::with_gradients(&loss, &held(&inputs)?, &grads)
+            .map(handles::insert)
+            .map_err(torch)
+    })
+}
+
+fn held(handles: &[u64]) -> Result<Vec<Tensor>> {
+    handles.iter().map(|&handle| plain(handle)).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The model's head lent to a task head for one pass.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use lorahost_plugin_api::sdk::{Error, Result};
@@ -16,6 +17,8 @@ pub struct HeadPass {
     pass: Pass,
     /// Dropouts asked for so far: each has masks of its own.
     dropouts: Cell<usize>,
+    /// How often each layer was applied so far: each time its LoRA path has another mask.
+    layers: RefCell<HashMap<String, u64>>,
 }
 
 impl HeadPass {
@@ -24,6 +27,7 @@ impl HeadPass {
             model: Rc::clone(model),
             pass,
             dropouts: Cell::new(0),
+            layers: RefCell::default(),
         }
     }
 }
@@ -31,7 +35,11 @@ impl HeadPass {
 impl HeadAccess for HeadPass {
     fn layer(&self, name: &str, x: &Tensor) -> Result<Tensor> {
         let head = self.model.head().map_err(refused)?;
-        head.linear(name, x, &self.pass).map_err(refused)
+        let mut layers = self.layers.borrow_mut();
+        let applied = layers.entry(name.to_owned()).or_default();
+        let pass = self.pass.part(*applied);
+        *applied += 1;
+        head.linear(name, x, &pass).map_err(refused)
     }
 
     fn dropout(&self, x: &Tensor, p: f64) -> Result<Tensor> {
@@ -45,6 +53,11 @@ impl HeadAccess for HeadPass {
         Dropout::new(&format!("head dropout {number}"), p)
             .forward(x, &self.pass)
             .map_err(refused)
+    }
+
+    fn parameters(&self, name: &str) -> Result<Vec<Tensor>> {
+        let head = self.model.head().map_err(refused)?;
+        head.trainable(name).map_err(refused)
     }
 }
 
