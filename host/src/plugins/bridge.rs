@@ -455,6 +455,43 @@ mod tests {
                 handles::remove(handle);
             }
         });
+    }
+
+    #[test]
+    fn gradients_need_tensors_that_fit() {
+        let message = |failure: Failure| failure.message.to_string();
+        let take = |outputs: &[u64], inputs: &[u64]| {
+            let (outputs, inputs) = (RSlice::from_slice(outputs), RSlice::from_slice(inputs));
+            grad(outputs, inputs).into_result().map_err(message)
+        };
+        let give = |loss: u64, inputs: &[u64], grads: &[u64]| {
+            let (inputs, grads) = (RSlice::from_slice(inputs), RSlice::from_slice(grads));
+            with_gradients(loss, inputs, grads)
+                .into_result()
+                .map_err(message)
+        };
+        within(Scope::default(), || {
+            let x = Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true);
+            let loss = handles::insert(x.square().sum(Kind::Float));
+            let x = handles::insert(x);
+            let found = take(&[loss], &[x, loss]).unwrap();
+            assert_eq!(handles::get(found[0]).unwrap().double_value(&[1]), 4.0);
+            assert!(take(&[0], &[x]).is_err() && take(&[loss], &[0]).is_err());
+            assert_eq!(
+                give(loss, &[x], &[]).unwrap_err(),
+                "0 gradients for 1 inputs"
+            );
+            assert!(give(loss, &[x], &[u64::MAX]).is_err());
+            let given = give(loss, &[x, x], &[0, found[0]]).unwrap();
+            for handle in found.into_iter().chain([loss, x, given]) {
+                handles::remove(handle);
+            }
+        });
+        assert!(take(&[], &[]).is_err() && give(0, &[], &[]).is_err());
+    }
+
+    #[test]
+    fn outside_of_a_call_nothing_is_lent() {
         for refused in [
             Tensors::describe(1).err(),
             Tensors::clone(1).err(),

@@ -267,7 +267,7 @@ pub const AUTOGRAD: &str = "lorahost.autograd/1";
 pub struct AutogradTable {
     pub size: usize,
     /// Gradients of the sum of `outputs`, all scalars, with respect to each of `inputs`: 0 where the input needs none,
-    /// or no output depends on it. What was recorded between the two is freed.
+    /// or no output depends on it. What was recorded on the ways between the two is freed.
     pub grad: extern "C" fn(
         outputs: RSlice<'_, u64>,
         inputs: RSlice<'_, u64>,

@@ -6,7 +6,8 @@ use crate::abi;
 /// Gradients of the sum of `outputs`, all scalars, with respect to each of `inputs`; none for an input that needs no
 /// gradient or on which no output depends.
 ///
-/// What autograd recorded between the two is freed. A gradient may share memory with another tensor: copy it before
+/// All ways back from an output to an input count, also those that pass through another input: detach what they are to
+/// stop at. What autograd recorded on these ways is freed. A gradient may share memory with another tensor: copy it before
 /// an update in place.
 ///
 /// # Errors

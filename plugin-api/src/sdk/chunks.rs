@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{HeadContext, Result, Tensor, cat, grad, stack, with_gradients};
+use super::{HeadContext, Result, Tensor, cat, grad, op, stack, with_gradients};
 
 impl HeadContext<'_> {
     /// The sum of `loss` over the rows of `x`, at most `chunk` of them at a time.
@@ -40,6 +40,7 @@ impl HeadContext<'_> {
         while start < rows {
             let length = chunk.min(rows - start);
             let part = x.narrow(0, start, length)?;
+            let part = if self.training { leaf(&part)? } else { part };
             let sum = loss(&part, start..start + length)?;
             if self.training {
                 let inputs: Vec<_> = std::iter::once(&part).chain(&parameters).collect();
@@ -65,6 +66,14 @@ impl HeadContext<'_> {
         let grads: Vec<_> = std::iter::once(Some(&of_x)).chain(of_parameters).collect();
         with_gradients(&total, &inputs, &grads)
     }
+}
+
+/// The values of `x` as a beginning of their own: what led to them may hold a tied weight, whose gradient through the
+/// model is not this pass's to take.
+fn leaf(x: &Tensor) -> Result<Tensor> {
+    let leaf = x.detach()?;
+    op("aten::requires_grad_").arg(&leaf).run()?;
+    Ok(leaf)
 }
 
 /// Adds a chunk's gradient to that of the chunks before.
