@@ -106,7 +106,7 @@ fn component_text(component: &ComponentManifest) -> String {
         component.kind, component.name, component.summary
     );
     if let Some(data) = &component.data {
-        text.push_str(&format!("  learns from {data}\n"));
+        text.extend(["  learns from ", data.as_str(), "\n"]);
     }
     if !component.requires.is_empty() {
         text.push_str("  requires ");

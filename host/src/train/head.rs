@@ -64,3 +64,54 @@ impl HeadAccess for HeadPass {
 fn refused(error: impl std::fmt::Display) -> Error {
     Error::new(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::adapter::{Factors, Targets};
+    use crate::model::Options;
+    use crate::spec::{HeadMode, Seeds, Weights};
+
+    #[test]
+    fn a_layer_applied_twice_drops_other_elements() -> std::result::Result<(), Box<dyn Error>> {
+        let options = Options {
+            weights: Weights::Pretrained,
+            dropout: None,
+            device: Device::Cpu,
+            seeds: Seeds {
+                init: 1,
+                data: 1,
+                dropout: 1,
+                head: 1,
+            },
+        };
+        let mut model = Model::open("builtin:tiny-bert", options)?;
+        model.build_head("pooled", 2)?;
+        let layers = model.targets(&Targets::parse("all")?, HeadMode::Lora)?;
+        let layer = layers.last().ok_or("a layer of the head")?;
+        let ones = |shape| Tensor::ones(shape, (Kind::Float, Device::Cpu));
+        let (a, b) = (ones([1, layer.fan_in]), ones([layer.fan_out, 1]));
+        let dropout = 0.5;
+        let factors = Factors {
+            dropout,
+            ..Factors::new(a, b, 1.0)
+        };
+        model.attach(layer.index, factors)?;
+        let (x, model) = (ones([3, layer.fan_in]), Rc::new(model));
+        let twice = |pass| -> Result<[Tensor; 2]> {
+            let head = HeadPass::new(&model, pass);
+            Ok([head.layer(&layer.name, &x)?, head.layer(&layer.name, &x)?])
+        };
+        let [first, second] = twice(Pass::training(1, 5))?;
+        assert!(!first.equal(&second));
+        let [again, _] = twice(Pass::training(1, 5))?;
+        assert!(first.equal(&again), "as the pass has them");
+        let [first, second] = twice(Pass::evaluation())?;
+        assert!(first.equal(&second));
+        Ok(())
+    }
+}
