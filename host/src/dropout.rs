@@ -28,6 +28,18 @@ impl Pass {
         }
     }
 
+    /// This pass for the part number `part` of a batch that goes through a place in parts: other masks for each part, and
+    /// those of the pass itself for part 0.
+    #[must_use]
+    pub fn part(self, part: u64) -> Self {
+        match part {
+            0 => self,
+            part => Self {
+                key: self.key.map(|key| mix(key, part)),
+            },
+        }
+    }
+
     #[must_use]
     pub fn is_training(&self) -> bool {
         self.key.is_some()
@@ -108,11 +120,11 @@ mod tests {
         ] {
             assert!(!first.equal(&other));
         }
-        assert!(
-            Dropout::new("a", 0.5)
-                .forward(&x, &Pass::evaluation())?
-                .equal(&x)
-        );
+        let part = |pass: Pass, part| Dropout::new("a", 0.5).forward(&x, &pass.part(part));
+        let whole = part(Pass::training(1, 2), 0)?;
+        assert!(whole.equal(&mask(1, 2, "a", 0)?));
+        assert!(!whole.equal(&part(Pass::training(1, 2), 1)?));
+        assert!(part(Pass::evaluation(), 1)?.equal(&x));
         Ok(())
     }
 }

@@ -39,7 +39,10 @@
 //! | `optimizer` | [`Optimizer`](sdk::Optimizer) | `prepare`, then `load` in a run that goes on, then `step` and `evaluation` many times, `state` at checkpoints |
 //! | `head` | [`TaskHead`](sdk::TaskHead) | `plan`, then `inputs` and `forward` a batch; in an evaluation `reset`, `forward` and `observe` a batch, `metrics` |
 //!
-//! Gradients are recorded in a head's `forward` alone. What a component cannot do without beyond tensors stands in its
+//! Gradients are recorded in a head's `forward` alone. There [`grad`](sdk::grad) and
+//! [`with_gradients`](sdk::with_gradients) take and give them by hand, and
+//! [`HeadContext::sum_in_chunks`](sdk::HeadContext::sum_in_chunks) computes a large loss some rows at a time; both need
+//! [`abi::AUTOGRAD`]. What a component cannot do without beyond tensors stands in its
 //! `REQUIRES`, so that a host without it says so before the run.
 //!
 //! # Parameters and state
@@ -92,6 +95,6 @@ pub mod prelude {
     pub use crate::sdk::{
         AlphaPolicy, Arg, Batch, Choice, Context, Error, Factors, Group, HeadContext, InitScheme,
         Inputs, Kind, Loss, Optimizer, Parameter, Params, Result, Scale, State, TaskHead, Tensor,
-        cat, op, stack,
+        cat, grad, op, stack, with_gradients,
     };
 }

@@ -352,10 +352,13 @@ pub enum Activation {
     Silu,
 }
 
-/// Of `inputs` and `forward`: which pass this is.
+/// Of `inputs` and `forward`: which pass this is, and what there is to say of the batch beside its tensors.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct ForwardRequest {
     pub training: bool,
+    /// Length in UTF-8 of the text that the batch's predicted tokens cover, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// Whether the tokens in the reply are followed by labels.

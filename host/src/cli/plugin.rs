@@ -52,12 +52,13 @@ pub fn list(as_json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-const HEADER: [&str; 6] = ["kind", "name", "version", "ABI", "file", "sha256"];
+const HEADER: [&str; 7] = ["kind", "name", "data", "version", "ABI", "file", "sha256"];
 
-fn row(component: &ComponentManifest, file: &PluginFile) -> [String; 6] {
+fn row(component: &ComponentManifest, file: &PluginFile) -> [String; 7] {
     [
         component.kind.clone(),
         component.name.clone(),
+        component.data.clone().unwrap_or_default(),
         file.manifest.version.clone(),
         file.manifest.abi.to_string(),
         file.path.display().to_string(),
@@ -104,6 +105,9 @@ fn component_text(component: &ComponentManifest) -> String {
         "{} {}: {}\n",
         component.kind, component.name, component.summary
     );
+    if let Some(data) = &component.data {
+        text.extend(["  learns from ", data.as_str(), "\n"]);
+    }
     if !component.requires.is_empty() {
         text.push_str("  requires ");
         text.push_str(&component.requires.join(", "));

@@ -59,6 +59,15 @@ enum Module {
     Norm(Norm),
 }
 
+impl Module {
+    fn part(&self) -> Part<'_> {
+        match self {
+            Self::Linear(linear) => Part::Linear(linear),
+            Self::Norm(norm) => Part::Norm(norm),
+        }
+    }
+}
+
 impl HeadDescription {
     pub(super) fn new(
         layout: &str,
@@ -234,16 +243,31 @@ impl Head {
         })
     }
 
+    /// The tensors that learn behind the layer `name`: weight, bias, LoRA factors. A tied weight is the embedding's own.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn trainable(&self, name: &str) -> Result<Vec<Tensor>, ModelError> {
+        let module = &self.modules[self.position(name)?];
+        let mut tensors: Vec<Tensor> = module
+            .part()
+            .parameters(0)
+            .into_iter()
+            .map(|parameter| parameter.tensor)
+            .collect();
+        if let Module::Linear(linear) = module
+            && linear.is_tied()
+        {
+            tensors.push(linear.weight().shallow_clone());
+        }
+        tensors.retain(Tensor::requires_grad);
+        Ok(tensors)
+    }
+
     /// Every module, always in the same order.
     #[must_use]
     pub fn parts(&self) -> Vec<Part<'_>> {
-        self.modules
-            .iter()
-            .map(|module| match module {
-                Module::Linear(linear) => Part::Linear(linear),
-                Module::Norm(norm) => Part::Norm(norm),
-            })
-            .collect()
+        self.modules.iter().map(Module::part).collect()
     }
 
     pub(super) fn linears_mut(&mut self) -> Vec<&mut Linear> {

@@ -5,19 +5,20 @@ use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use abi_stable::std_types::{RResult, RStr, RVec};
+use abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use lorahost_plugin_api::abi::{
-    Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted, LogTable, Output, TENSOR,
-    TensorServer, TensorTable, WEIGHT, WeightTable, answered, tag,
+    AUTOGRAD, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted,
+    LogTable, Output, TENSOR, TensorServer, TensorTable, WEIGHT, WeightTable, answered, tag,
 };
 use lorahost_plugin_api::sdk::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 use super::{handles, scope};
 use crate::native::dispatch::{self, Generator, Operator, Value};
+use crate::native::gradients;
 
 /// Ids of everything that [`extension`] answers.
-pub const EXTENSIONS: &[&str] = &[TENSOR, LOG, WEIGHT, HEAD];
+pub const EXTENSIONS: &[&str] = &[TENSOR, LOG, WEIGHT, HEAD, AUTOGRAD];
 
 /// The table that a component gets.
 pub fn host_table() -> *const c_void {
@@ -42,12 +43,19 @@ extern "C" fn extension(id: RStr<'_>) -> *const c_void {
         size: size_of::<HeadTable>(),
         layer,
         dropout,
+        parameters,
+    };
+    static GRADIENTS: AutogradTable = AutogradTable {
+        size: size_of::<AutogradTable>(),
+        grad,
+        with_gradients,
     };
     match id.as_str() {
         TENSOR => std::ptr::from_ref(&TENSORS).cast(),
         LOG => std::ptr::from_ref(&LOGS).cast(),
         WEIGHT => std::ptr::from_ref(&WEIGHTS).cast(),
         HEAD => std::ptr::from_ref(&HEADS).cast(),
+        AUTOGRAD => std::ptr::from_ref(&GRADIENTS).cast(),
         _ => std::ptr::null(),
     }
 }
@@ -351,6 +359,49 @@ extern "C" fn dropout(x: u64, p: f64) -> RResult<u64, Failure> {
     })
 }
 
+extern "C" fn parameters(name: RStr<'_>) -> RResult<RVec<u64>, Failure> {
+    answered(|| {
+        let parameters = scope::head()?.parameters(name.as_str())?;
+        Ok(parameters.into_iter().map(handles::insert).collect())
+    })
+}
+
+extern "C" fn grad(
+    outputs: RSlice<'_, u64>,
+    inputs: RSlice<'_, u64>,
+) -> RResult<RVec<u64>, Failure> {
+    answered(|| {
+        scope::check()?;
+        let found = gradients::grad(&held(&outputs)?, &held(&inputs)?).map_err(torch)?;
+        let handle = |grad: Option<Tensor>| grad.map_or(0, handles::insert);
+        Ok(found.into_iter().map(handle).collect())
+    })
+}
+
+extern "C" fn with_gradients(
+    loss: u64,
+    inputs: RSlice<'_, u64>,
+    grads: RSlice<'_, u64>,
+) -> RResult<u64, Failure> {
+    answered(|| {
+        scope::check()?;
+        if inputs.len() != grads.len() {
+            let message = format!("{} gradients for {} inputs", grads.len(), inputs.len());
+            return Err(Error::new(message));
+        }
+        let loss = plain(loss)?;
+        let grad = |&handle: &u64| (handle != 0).then(|| plain(handle)).transpose();
+        let grads: Vec<_> = grads.iter().map(grad).collect::<Result<_>>()?;
+        gradients::with_gradients(&loss, &held(&inputs)?, &grads)
+            .map(handles::insert)
+            .map_err(torch)
+    })
+}
+
+fn held(handles: &[u64]) -> Result<Vec<Tensor>> {
+    handles.iter().map(|&handle| plain(handle)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,6 +455,43 @@ mod tests {
                 handles::remove(handle);
             }
         });
+    }
+
+    #[test]
+    fn gradients_need_tensors_that_fit() {
+        let message = |failure: Failure| failure.message.to_string();
+        let take = |outputs: &[u64], inputs: &[u64]| {
+            let (outputs, inputs) = (RSlice::from_slice(outputs), RSlice::from_slice(inputs));
+            grad(outputs, inputs).into_result().map_err(message)
+        };
+        let give = |loss: u64, inputs: &[u64], grads: &[u64]| {
+            let (inputs, grads) = (RSlice::from_slice(inputs), RSlice::from_slice(grads));
+            with_gradients(loss, inputs, grads)
+                .into_result()
+                .map_err(message)
+        };
+        within(Scope::default(), || {
+            let x = Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true);
+            let loss = handles::insert(x.square().sum(Kind::Float));
+            let x = handles::insert(x);
+            let found = take(&[loss], &[x, loss]).unwrap();
+            assert_eq!(handles::get(found[0]).unwrap().double_value(&[1]), 4.0);
+            assert!(take(&[0], &[x]).is_err() && take(&[loss], &[0]).is_err());
+            assert_eq!(
+                give(loss, &[x], &[]).unwrap_err(),
+                "0 gradients for 1 inputs"
+            );
+            assert!(give(loss, &[x], &[u64::MAX]).is_err());
+            let given = give(loss, &[x, x], &[0, found[0]]).unwrap();
+            for handle in found.into_iter().chain([loss, x, given]) {
+                handles::remove(handle);
+            }
+        });
+        assert!(take(&[], &[]).is_err() && give(0, &[], &[]).is_err());
+    }
+
+    #[test]
+    fn outside_of_a_call_nothing_is_lent() {
         for refused in [
             Tensors::describe(1).err(),
             Tensors::clone(1).err(),

@@ -23,6 +23,12 @@ pub trait HeadAccess {
     /// # Errors
     /// When `p` is no probability below 1.
     fn dropout(&self, x: &Tensor, p: f64) -> Result<Tensor>;
+
+    /// The tensors that learn behind the head layer of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn parameters(&self, name: &str) -> Result<Vec<Tensor>>;
 }
 
 /// The scope of a call; gone when the call returns.

@@ -181,6 +181,7 @@ pub fn packed(
         tokens: tensor(&ids)?,
         offsets: tensor(&offsets)?,
         labels: labels.as_deref().map(tensor).transpose()?,
+        bytes: None,
     };
     let batch = watch
         .call("head", head, "inputs", None)

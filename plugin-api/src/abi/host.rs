@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use abi_stable::std_types::{RResult, RSlice, RStr};
 
 use super::tables::{
-    Argument, Description, Failure, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output,
-    TENSOR, TensorTable, WEIGHT, WeightTable, table,
+    AUTOGRAD, Argument, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG,
+    LogTable, Named, Output, TENSOR, TensorTable, WEIGHT, WeightTable, table,
 };
 use crate::sdk::{Error, Result};
 
@@ -18,6 +18,7 @@ pub struct Host {
     log: Option<&'static LogTable>,
     weight: Option<&'static WeightTable>,
     head: Option<&'static HeadTable>,
+    autograd: Option<&'static AutogradTable>,
 }
 
 static HOST: OnceLock<Host> = OnceLock::new();
@@ -72,14 +73,16 @@ impl Host {
                 table(find(LOG)),
                 table(find(WEIGHT)),
                 table(find(HEAD)),
+                table(find(AUTOGRAD)),
             )
         };
-        let (tensor, log, weight, head) = tables;
+        let (tensor, log, weight, head, autograd) = tables;
         Ok(Self {
             tensor: tensor.ok_or_else(|| Error::new(format!("the host has no {TENSOR}")))?,
             log,
             weight,
             head,
+            autograd,
         })
     }
 
@@ -103,6 +106,14 @@ impl Host {
     /// When the host lacks the extension.
     pub fn head(self) -> Result<HeadHost> {
         self.head.map(HeadHost).ok_or_else(|| missing(HEAD))
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn autograd(self) -> Result<AutogradHost> {
+        self.autograd
+            .map(AutogradHost)
+            .ok_or_else(|| missing(AUTOGRAD))
     }
 }
 
@@ -207,5 +218,25 @@ impl HeadHost {
 
     pub(crate) fn dropout(self, x: u64, p: f64) -> Result<u64> {
         result((self.0.dropout)(x, p))
+    }
+
+    pub(crate) fn parameters(self, name: &str) -> Result<Vec<u64>> {
+        result((self.0.parameters)(RStr::from_str(name))).map(Into::into)
+    }
+}
+
+/// [`AutogradTable`], safely.
+#[derive(Clone, Copy)]
+pub struct AutogradHost(&'static AutogradTable);
+
+impl AutogradHost {
+    pub(crate) fn grad(self, outputs: &[u64], inputs: &[u64]) -> Result<Vec<u64>> {
+        let (outputs, inputs) = (RSlice::from_slice(outputs), RSlice::from_slice(inputs));
+        result((self.0.grad)(outputs, inputs)).map(Into::into)
+    }
+
+    pub(crate) fn with_gradients(self, loss: u64, inputs: &[u64], grads: &[u64]) -> Result<u64> {
+        let (inputs, grads) = (RSlice::from_slice(inputs), RSlice::from_slice(grads));
+        result((self.0.with_gradients)(loss, inputs, grads))
     }
 }

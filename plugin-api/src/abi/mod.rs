@@ -14,11 +14,13 @@ pub use abi_stable;
 pub use export::{
     Component, Header, answered, constructor, create, erased, manifest_text, root_module,
 };
-pub use host::{HeadHost, Host, LogHost, TensorHost, WeightHost, connect_static, connected};
+pub use host::{
+    AutogradHost, HeadHost, Host, LogHost, TensorHost, WeightHost, connect_static, connected,
+};
 pub use lift::{LiftError, Lifted, lift};
 pub use serve::TensorServer;
 pub use tables::{
-    Argument, COMPONENT, ComponentTable, Description, Failure, FailureCode, HEAD, HeadTable,
-    HostTable, LOG, LogTable, Named, Output, Plugin, PluginRef, Reply, TENSOR, TensorTable, WEIGHT,
-    WeightTable, table, tag,
+    AUTOGRAD, Argument, AutogradTable, COMPONENT, ComponentTable, Description, Failure,
+    FailureCode, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output, Plugin, PluginRef,
+    Reply, TENSOR, TensorTable, WEIGHT, WeightTable, table, tag,
 };

@@ -255,6 +255,30 @@ pub struct HeadTable {
     pub layer: extern "C" fn(name: RStr<'_>, x: u64) -> RResult<u64, Failure>,
     /// Dropout in training, the identity in evaluation.
     pub dropout: extern "C" fn(x: u64, p: f64) -> RResult<u64, Failure>,
+    /// The tensors that learn behind the head layer of this name: weight, bias, LoRA factors.
+    pub parameters: extern "C" fn(name: RStr<'_>) -> RResult<RVec<u64>, Failure>,
+}
+
+/// Id of [`AutogradTable`]: within a head's `forward`, gradients of parts of its loss.
+pub const AUTOGRAD: &str = "lorahost.autograd/1";
+
+/// Gradients taken and given within a forward pass.
+#[repr(C)]
+pub struct AutogradTable {
+    pub size: usize,
+    /// Gradients of the sum of `outputs`, all scalars, with respect to each of `inputs`: 0 where the input needs none,
+    /// or no output depends on it. What was recorded on the ways between the two is freed.
+    pub grad: extern "C" fn(
+        outputs: RSlice<'_, u64>,
+        inputs: RSlice<'_, u64>,
+    ) -> RResult<RVec<u64>, Failure>,
+    /// A scalar of the value of `loss` whose backward pass hands `grads`, times the gradient that arrives, to `inputs`;
+    /// 0 among `grads` hands nothing.
+    pub with_gradients: extern "C" fn(
+        loss: u64,
+        inputs: RSlice<'_, u64>,
+        grads: RSlice<'_, u64>,
+    ) -> RResult<u64, Failure>,
 }
 
 #[cfg(test)]

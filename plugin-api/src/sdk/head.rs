@@ -71,8 +71,11 @@ pub struct Batch<'a> {
     pub tokens: &'a Tensor,
     /// `[rows + 1]`, int64, from 0 to `total`.
     pub offsets: &'a Tensor,
-    /// `[rows]` or whatever [`TaskHead::inputs`] made of them.
+    /// What [`TaskHead::DATA`] has for labels, or [`TaskHead::inputs`] made of them: classes int64 `[rows]`, numbers
+    /// float32 `[rows]`, tags int64 `[total]` with -100 where a token has none.
     pub labels: Option<&'a Tensor>,
+    /// Length in UTF-8 of the text that the predicted tokens cover: of blocks alone, all tokens but the first of each.
+    pub bytes: Option<u64>,
 }
 
 impl Batch<'_> {
@@ -128,6 +131,14 @@ pub struct HeadContext<'a> {
 }
 
 impl HeadContext<'_> {
+    fn new(head: &HeadLayers, training: bool) -> Result<HeadContext<'_>> {
+        Ok(HeadContext {
+            context: Context::new()?,
+            head,
+            training,
+        })
+    }
+
     /// The layers of the head, in the order in which the model applies them.
     #[must_use]
     pub fn layers(&self) -> &[HeadLayer] {
@@ -142,6 +153,16 @@ impl HeadContext<'_> {
         Ok(Tensor::owned(
             abi::connected()?.head()?.layer(name, x.handle())?,
         ))
+    }
+
+    /// The tensors that learn behind the head layer of this name: its weight, bias and LoRA factors, as far as they
+    /// are trained. A tied weight is the embedding itself.
+    ///
+    /// # Errors
+    /// When there is no such layer.
+    pub fn parameters(&self, name: &str) -> Result<Vec<Tensor>> {
+        let handles = abi::connected()?.head()?.parameters(name)?;
+        Ok(handles.into_iter().map(Tensor::owned).collect())
     }
 
     /// Dropout with probability `p` in training, the identity in evaluation.
@@ -247,13 +268,9 @@ impl<T: TaskHead> Component for Head<T> {
                 Ok(Answer::default())
             }
             "inputs" => {
-                let ForwardRequest { training } = call.read()?;
-                let batch = batch(call, 0)?;
-                let ctx = HeadContext {
-                    context: Context::new()?,
-                    head: &self.layers,
-                    training,
-                };
+                let ForwardRequest { training, bytes } = call.read()?;
+                let batch = batch(call, 0, bytes)?;
+                let ctx = HeadContext::new(&self.layers, training)?;
                 let Inputs { tokens, labels } = self.head.inputs(&batch, &ctx)?;
                 let reply = InputsReply {
                     labels: labels.is_some(),
@@ -261,14 +278,10 @@ impl<T: TaskHead> Component for Head<T> {
                 Answer::new(&reply, std::iter::once(tokens).chain(labels).collect())
             }
             "forward" => {
-                let ForwardRequest { training } = call.read()?;
+                let ForwardRequest { training, bytes } = call.read()?;
                 let hidden = call.expect(0, "hidden states")?;
-                let batch = batch(call, 1)?;
-                let ctx = HeadContext {
-                    context: Context::new()?,
-                    head: &self.layers,
-                    training,
-                };
+                let batch = batch(call, 1, bytes)?;
+                let ctx = HeadContext::new(&self.layers, training)?;
                 let loss = self.head.forward(hidden, &batch, &ctx)?;
                 if !training {
                     self.head.observe(&loss, &batch)?;
@@ -288,10 +301,11 @@ impl<T: TaskHead> Component for Head<T> {
     }
 }
 
-fn batch<'a>(call: &'a Call<'_>, first: usize) -> Result<Batch<'a>> {
+fn batch<'a>(call: &'a Call<'_>, first: usize, bytes: Option<u64>) -> Result<Batch<'a>> {
     Ok(Batch {
         tokens: call.expect(first, "tokens")?,
         offsets: call.expect(first + 1, "offsets")?,
         labels: call.tensor(first + 2),
+        bytes,
     })
 }

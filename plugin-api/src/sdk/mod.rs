@@ -1,7 +1,9 @@
 //! What an author writes against: plain traits, a tensor that drops itself, typed parameters.
 
 mod alpha;
+mod autograd;
 mod call;
+mod chunks;
 mod context;
 mod error;
 mod head;
@@ -13,6 +15,7 @@ mod tensor;
 mod value;
 
 pub use alpha::{Alpha, AlphaPolicy, Scale};
+pub use autograd::{grad, with_gradients};
 pub use call::{Answer, Call, kind};
 pub use context::Context;
 pub use error::{Error, Result};

@@ -99,7 +99,10 @@ impl<T: TaskHead> TestHead<T> {
     /// # Errors
     /// What [`TaskHead::inputs`] returned.
     pub fn inputs(&mut self, batch: &Batch<'_>, training: bool) -> Result<Inputs> {
-        let message = json!(ForwardRequest { training });
+        let message = json!(ForwardRequest {
+            training,
+            bytes: batch.bytes
+        });
         let answer = self.invoke("inputs", &message, &lend(None, batch), training)?;
         let InputsReply { labels } = serde_json::from_str(&answer.message)?;
         let mut tensors = answer.tensors.into_iter();
@@ -120,7 +123,10 @@ impl<T: TaskHead> TestHead<T> {
         batch: &Batch<'_>,
         training: bool,
     ) -> Result<(f64, u64)> {
-        let message = json!(ForwardRequest { training });
+        let message = json!(ForwardRequest {
+            training,
+            bytes: batch.bytes
+        });
         let answer = self.invoke("forward", &message, &lend(Some(hidden), batch), training)?;
         let ForwardReply { count } = serde_json::from_str(&answer.message)?;
         let sum = answer

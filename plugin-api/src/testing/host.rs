@@ -5,10 +5,11 @@ use std::ffi::c_void;
 use super::array::Array;
 use super::random::Stream;
 use super::{operators, store};
-use crate::abi::abi_stable::std_types::{RResult, RStr, RVec};
+use crate::abi::abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use crate::abi::{
-    Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted, LogTable, Output, TENSOR,
-    TensorServer, TensorTable, WEIGHT, WeightTable, answered, connect_static, tag,
+    AUTOGRAD, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted,
+    LogTable, Output, TENSOR, TensorServer, TensorTable, WEIGHT, WeightTable, answered,
+    connect_static, tag,
 };
 use crate::sdk::{Error, Kind, Result};
 
@@ -32,6 +33,7 @@ extern "C" fn extension(id: RStr<'_>) -> *const c_void {
         LOG => std::ptr::from_ref(&LOGS).cast(),
         WEIGHT => std::ptr::from_ref(&WEIGHTS).cast(),
         HEAD => std::ptr::from_ref(&HEADS).cast(),
+        AUTOGRAD => std::ptr::from_ref(&GRADIENTS).cast(),
         _ => std::ptr::null(),
     }
 }
@@ -158,13 +160,13 @@ static HEADS: HeadTable = HeadTable {
     size: size_of::<HeadTable>(),
     layer,
     dropout,
+    parameters,
 };
 
 extern "C" fn layer(name: RStr<'_>, x: u64) -> RResult<u64, Failure> {
     answered(|| {
         let layer = store::call(|call| call.head.get(name.as_str()).cloned());
-        let (weight, bias) =
-            layer.ok_or_else(|| Error::new(format!("the model's head has no layer `{name}`")))?;
+        let (weight, bias) = layer.ok_or_else(|| no_layer(name.as_str()))?;
         operators::linear(&store::get(x)?, &weight, bias.as_ref()).map(store::put)
     })
 }
@@ -183,4 +185,42 @@ extern "C" fn dropout(x: u64, p: f64) -> RResult<u64, Failure> {
         let values = values.map(|(value, draw)| if draw < p { 0.0 } else { value / (1.0 - p) });
         Array::new(values.collect(), &x.shape, x.kind).map(store::put)
     })
+}
+
+/// None of them learns here.
+extern "C" fn parameters(name: RStr<'_>) -> RResult<RVec<u64>, Failure> {
+    answered(|| {
+        if store::call(|call| call.head.contains_key(name.as_str())) {
+            Ok(RVec::new())
+        } else {
+            Err(no_layer(name.as_str()))
+        }
+    })
+}
+
+fn no_layer(name: &str) -> Error {
+    Error::new(format!("the model's head has no layer `{name}`"))
+}
+
+static GRADIENTS: AutogradTable = AutogradTable {
+    size: size_of::<AutogradTable>(),
+    grad,
+    with_gradients,
+};
+
+extern "C" fn grad(_: RSlice<'_, u64>, _: RSlice<'_, u64>) -> RResult<RVec<u64>, Failure> {
+    answered(|| Err(no_autograd()))
+}
+
+extern "C" fn with_gradients(
+    _: u64,
+    _: RSlice<'_, u64>,
+    _: RSlice<'_, u64>,
+) -> RResult<u64, Failure> {
+    answered(|| Err(no_autograd()))
+}
+
+fn no_autograd() -> Error {
+    Error::new("the fake host has no autograd")
+        .with_help("test it in the real one: `lorahost plugin check FILE`")
 }

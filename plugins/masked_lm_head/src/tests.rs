@@ -32,6 +32,7 @@ fn inputs(head: &mut TestHead<MaskedLm>, tokens: &[i64]) -> Result<(Vec<i64>, Ve
         tokens: &tokens,
         offsets: &offsets,
         labels: None,
+        bytes: None,
     };
     let Inputs { tokens, labels } = head.inputs(&batch, true)?;
     Ok((tokens.to_i64()?, labels.expect("labels are made").to_i64()?))
@@ -104,6 +105,7 @@ fn the_loss_counts_hidden_tokens_alone() -> Result<()> {
         tokens: &tokens,
         offsets: &offsets,
         labels: Some(&labels),
+        bytes: None,
     };
     let hidden = tensor(&logits, &[3, 3])?;
     let (sum, count) = head.forward(&hidden, &batch, true)?;

@@ -42,6 +42,7 @@ impl Packed {
             tokens: &self.tokens,
             offsets: &self.offsets,
             labels: Some(&self.labels),
+            bytes: None,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct HeadBatch {
     /// `[rows + 1]`, int64
     pub offsets: Tensor,
     pub labels: Option<Tensor>,
+    /// Length in UTF-8 of the text that the predicted tokens cover, where it is known.
+    pub bytes: Option<u64>,
 }
 
 /// The loss of a batch.
@@ -110,6 +112,7 @@ impl TaskHead {
         };
         let request = ForwardRequest {
             training: pass.training(),
+            bytes: batch.bytes,
         };
         let Reply {
             message: InputsReply { labels: labelled },
@@ -135,6 +138,7 @@ impl TaskHead {
             tokens,
             offsets: batch.offsets.shallow_clone(),
             labels: tensors.next(),
+            bytes: batch.bytes,
         })
     }
 
@@ -165,6 +169,7 @@ impl TaskHead {
         };
         let request = ForwardRequest {
             training: pass.training(),
+            bytes: batch.bytes,
         };
         let Reply {
             message: ForwardReply { count },

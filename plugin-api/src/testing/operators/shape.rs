@@ -68,6 +68,11 @@ pub(super) const OPERATORS: &[Entry] = &[
     }),
     Entry::one("diagonal(self)", |args| diagonal(&args.tensor("self")?)),
     Entry::one("detach(self)", |args| args.tensor("self")),
+    // Nothing is recorded: the flag has no meaning here.
+    Entry::one("requires_grad(self, requires_grad=True)", |args| {
+        args.tensor("self")
+    })
+    .or_in_place(),
     Entry::one("reshape(self, shape)", |args| reshape(args, "shape")),
     Entry::one("view(self, size)", |args| reshape(args, "size")),
     // Conversions.
