@@ -1,53 +1,77 @@
 //! From labels as they stand in a file to classes 0, 1, 2, ...
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::columns::LabelColumn;
-use super::error::DataError;
+use super::error::{DataError, Place};
+use super::table::Cell;
 use crate::nearest::nearest;
 
 /// More classes than this are taken for a wrong column.
 const MOST_CLASSES: i64 = 65_536;
 
-/// The labels of one file, rows in order.
-#[derive(Debug)]
-pub(super) struct RawLabels {
+/// The labels of a split, or the tags of its words, in order.
+pub(super) struct RawLabels<'a> {
     pub column: LabelColumn,
-    pub values: Vec<String>,
+    pub name: &'a str,
+    /// Each with its row.
+    pub values: Vec<(&'a Cell, usize)>,
+    pub place: &'a dyn Fn(usize) -> Place,
 }
 
 /// The classes of the train rows.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Classes {
-    Counted {
-        names: Vec<String>,
-    },
-    /// Sorted.
-    Named {
-        names: Vec<String>,
-    },
+pub(super) struct Classes {
+    names: Vec<String>,
+    by: By,
+}
+
+/// What a label says of its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Its number, from the base of its file.
+    Number,
+    /// Its name; the names are sorted.
+    Name,
+    /// Its number from 0, or its name: the data's description has the names.
+    Description,
 }
 
 impl Classes {
-    /// The classes of the train file, all of its rows taken together.
-    pub fn of(labels: &RawLabels, path: &Path, lines: &[u64]) -> Result<Self, DataError> {
-        check_present(labels, path, lines)?;
-        let numbers: Result<Vec<i64>, _> =
-            labels.values.iter().map(|value| value.parse()).collect();
+    /// The classes that the data's description names.
+    pub fn described(names: Vec<String>) -> Self {
+        Self {
+            names,
+            by: By::Description,
+        }
+    }
+
+    /// The classes of the train split, all of its rows taken together.
+    pub fn of(labels: &RawLabels<'_>) -> Result<Self, DataError> {
+        let values = labels.texts()?;
+        let numbers: Result<Vec<i64>, _> = values.iter().map(|value| value.parse()).collect();
         let Ok(numbers) = numbers else {
-            let names: BTreeSet<&String> = labels.values.iter().collect();
-            return Ok(Self::Named {
-                names: names.into_iter().cloned().collect(),
+            let numbers: Result<Vec<f64>, _> = values.iter().map(|value| value.parse()).collect();
+            let fraction = |numbers: Vec<f64>| numbers.iter().position(|n| n.fract() != 0.0);
+            if let Some(at) = numbers.ok().and_then(fraction) {
+                return Err(DataError::FractionLabel {
+                    place: labels.place_of(at),
+                    label: values[at].to_string(),
+                });
+            }
+            let names: BTreeSet<&str> = values.iter().map(AsRef::as_ref).collect();
+            return Ok(Self {
+                names: names.into_iter().map(str::to_owned).collect(),
+                by: By::Name,
             });
         };
         let LabelColumn { base, why, .. } = labels.column;
         let mut present = BTreeSet::new();
-        for (&label, &line) in numbers.iter().zip(lines) {
+        for (at, &label) in numbers.iter().enumerate() {
             if label < base {
                 return Err(DataError::LabelBelow {
-                    path: path.to_owned(),
-                    line,
+                    place: labels.place_of(at),
                     label,
                     base,
                     why,
@@ -55,8 +79,7 @@ impl Classes {
             }
             if label - base >= MOST_CLASSES {
                 return Err(DataError::TooManyClasses {
-                    path: path.to_owned(),
-                    line,
+                    place: labels.place_of(at),
                     label,
                     most: MOST_CLASSES,
                 });
@@ -66,92 +89,109 @@ impl Classes {
         let last = present.last().copied().unwrap_or(base);
         if let Some(absent) = (base..=last).find(|label| !present.contains(label)) {
             tracing::warn!(
-                "{} has labels up to {last} and no row of class {absent}: classes count from {base} {why}",
-                path.display()
+                "column `{}` has labels up to {last} and no row of class {absent}: classes count from {base} {why}",
+                labels.name
             );
         }
-        Ok(Self::Counted {
+        Ok(Self {
             names: (base..=last).map(|label| label.to_string()).collect(),
+            by: By::Number,
         })
     }
 
     /// Each label's class.
-    pub fn classify(
-        &self,
-        labels: &RawLabels,
-        path: &Path,
-        lines: &[u64],
-    ) -> Result<Vec<u32>, DataError> {
-        check_present(labels, path, lines)?;
-        let class = |(value, &line): (&String, &u64)| {
-            self.class_of(value, labels.column.base)
+    pub fn classify(&self, labels: &RawLabels<'_>) -> Result<Vec<u32>, DataError> {
+        let base = match self.by {
+            By::Description => 0,
+            By::Number | By::Name => labels.column.base,
+        };
+        let class = |(at, value): (usize, Cow<'_, str>)| {
+            self.class_of(&value, base, matches!(labels.values[at].0, Cell::Text(_)))
                 .ok_or_else(|| DataError::UnknownLabel {
-                    path: path.to_owned(),
-                    line,
-                    label: value.clone(),
-                    known: self.known(labels.column.base),
-                    nearest: match self {
-                        Self::Counted { .. } => None,
-                        Self::Named { names } => {
-                            nearest(value, names.iter().map(String::as_str)).map(str::to_owned)
+                    place: labels.place_of(at),
+                    label: value.to_string(),
+                    known: self.known(base),
+                    nearest: match self.by {
+                        By::Number => None,
+                        By::Name | By::Description => {
+                            nearest(&value, self.names.iter().map(String::as_str))
+                                .map(str::to_owned)
                         }
                     },
                 })
         };
-        labels.values.iter().zip(lines).map(class).collect()
+        labels.texts()?.into_iter().enumerate().map(class).collect()
     }
 
     pub fn names(&self) -> &[String] {
-        match self {
-            Self::Counted { names } | Self::Named { names } => names,
-        }
+        &self.names
     }
 
-    fn class_of(&self, value: &str, base: i64) -> Option<u32> {
-        match self {
-            Self::Counted { names } => {
-                let class = value.parse::<i64>().ok()?.checked_sub(base)?;
-                u32::try_from(class)
-                    .ok()
-                    .filter(|&class| (class as usize) < names.len())
-            }
-            Self::Named { names } => names
+    fn class_of(&self, value: &str, base: i64, text: bool) -> Option<u32> {
+        let numbered = || {
+            let class = value.parse::<i64>().ok()?.checked_sub(base)?;
+            u32::try_from(class)
+                .ok()
+                .filter(|&class| (class as usize) < self.names.len())
+        };
+        let class = |at: usize| at as u32;
+        match self.by {
+            By::Number => numbered(),
+            By::Name => self
+                .names
                 .binary_search_by(|name| name.as_str().cmp(value))
                 .ok()
-                .map(|class| class as u32),
+                .map(class),
+            By::Description => {
+                let named = text.then(|| self.names.iter().position(|name| name == value));
+                named.flatten().map(class).or_else(numbered)
+            }
         }
     }
 
     /// The classes as a label of a file that counts from `base` would name them.
     fn known(&self, base: i64) -> String {
         const SHOWN: usize = 20;
-        match self {
-            Self::Counted { names } => format!("{base} to {}", base + names.len() as i64 - 1),
-            Self::Named { names } => {
-                let shown: Vec<String> = names
-                    .iter()
-                    .take(SHOWN)
-                    .map(|name| format!("`{name}`"))
-                    .collect();
-                let more = if names.len() > SHOWN { ", ..." } else { "" };
-                shown.join(", ") + more
-            }
+        if self.by == By::Number {
+            return format!("{base} to {}", base + self.names.len() as i64 - 1);
         }
+        let shown: Vec<String> = self
+            .names
+            .iter()
+            .take(SHOWN)
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let more = if self.names.len() > SHOWN { ", ..." } else { "" };
+        shown.join(", ") + more
     }
 }
 
-fn check_present(labels: &RawLabels, path: &Path, lines: &[u64]) -> Result<(), DataError> {
-    match labels
-        .values
-        .iter()
-        .zip(lines)
-        .find(|(value, _)| value.is_empty())
-    {
-        Some((_, &line)) => Err(DataError::EmptyLabel {
-            path: path.to_owned(),
-            line,
-        }),
-        None => Ok(()),
+impl<'a> RawLabels<'a> {
+    fn place_of(&self, at: usize) -> Place {
+        (self.place)(self.values[at].1)
+    }
+
+    /// Each label as text: a number without a fraction as a whole number.
+    fn texts(&self) -> Result<Vec<Cow<'a, str>>, DataError> {
+        let text = |(at, (cell, _)): (usize, &(&'a Cell, usize))| match cell {
+            Cell::Text(text) if text.trim().is_empty() => Err(DataError::EmptyLabel {
+                place: self.place_of(at),
+            }),
+            Cell::Null => Err(DataError::EmptyLabel {
+                place: self.place_of(at),
+            }),
+            Cell::Text(text) => Ok(Cow::from(text.trim())),
+            Cell::Int(number) => Ok(number.to_string().into()),
+            Cell::Float(number) => Ok(number.to_string().into()),
+            Cell::Bool(value) => Ok(value.to_string().into()),
+            Cell::List(_) | Cell::Other(_) => Err(DataError::Value {
+                column: self.name.to_owned(),
+                place: self.place_of(at),
+                found: cell.kind().to_owned(),
+                expected: "a class, or its number or name,",
+            }),
+        };
+        self.values.iter().enumerate().map(text).collect()
     }
 }
 

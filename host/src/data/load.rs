@@ -1,94 +1,105 @@
 //! Reads the sources and splits them.
 
-use std::path::PathBuf;
+use lorahost_plugin_api::protocol::DataKind;
 
-use super::builtin;
-use super::columns::Columns;
 use super::error::DataError;
 use super::labels::{Classes, RawLabels};
+use super::rows::{RawRows, Rows};
 use super::source::{Source, Sources};
-use super::table::read_table;
+use super::table::Cell;
 use crate::random::Stream;
 use crate::spec::DataSpec;
 
-/// Text, split and cut to size.
-#[derive(Debug, Clone, PartialEq, Eq)]
+pub use super::rows::{Label, Text, TextRow};
+
+/// Text, split and, but for blocks, cut to size.
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextSplits {
+    pub kind: DataKind,
     pub train: TextRows,
     /// From its own file, else the share `validation_fraction` of the train rows.
     pub validation: TextRows,
     /// Without rows where the data have no test split.
     pub test: TextRows,
-    /// By class; empty where the rows have no labels.
+    /// By class or tag; empty where the rows have neither.
     pub label_names: Vec<String>,
 }
 
 /// The rows of one split.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TextRows {
-    /// Where they come from, for errors.
-    pub file: PathBuf,
-    pub texts: Vec<String>,
-    /// Each row's line in the file, from 1.
-    pub lines: Vec<u64>,
-    /// Each row's class, an index of [`TextSplits::label_names`].
-    pub labels: Option<Vec<u32>>,
-}
+pub type TextRows = Rows<TextRow>;
 
 /// Reads the data of a spec, splits the train rows and cuts each split to its size.
 ///
 /// # Errors
 /// When a source, column or label is missing or wrong; row errors name file and line.
 pub fn load_text(spec: &DataSpec) -> Result<TextSplits, DataError> {
-    let sources = Sources::find(spec)?;
-    let raw = RawRows::read(&sources.train, spec)?;
-    let classes = raw
-        .labels
-        .as_ref()
-        .map(|labels| Classes::of(labels, &raw.file, &raw.lines))
-        .transpose()?;
-    let train_file = raw.file.clone();
-    let read = |source: &Source| {
-        let raw = RawRows::read(source, spec)?;
-        if classes.is_some() && raw.labels.is_none() {
+    load_from(&Sources::find(spec)?, spec)
+}
+
+/// As [`load_text`], from these sources.
+pub(super) fn load_from(sources: &Sources, spec: &DataSpec) -> Result<TextSplits, DataError> {
+    let train = RawRows::read(&sources.train, sources, spec)?;
+    let labelled = train.label.is_some();
+    let classes = match spec.kind {
+        DataKind::Classes | DataKind::Tags => classes_of(&train)?,
+        _ => None,
+    };
+    let read = |name: &str, source: &Option<Source>| {
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let raw = RawRows::read(source, sources, spec)?;
+        if labelled && raw.label.is_none() {
             return Err(DataError::Unlabelled {
-                path: raw.file,
-                train: train_file.clone(),
+                path: raw.rows.path(),
+                train: train.rows.path(),
             });
         }
-        raw.classified(classes.as_ref())
+        if raw.is_without_classes() {
+            tracing::warn!(
+                "the {name} split is left out: each of its labels is -1, which stands for none ({})",
+                raw.rows.path().display()
+            );
+            return Ok(None);
+        }
+        text_rows(&raw, classes.as_ref()).map(Some)
     };
-    let validation = sources.validation.as_ref().map(read).transpose()?;
-    let test = sources
-        .test
-        .as_ref()
-        .map(read)
-        .transpose()?
-        .unwrap_or_default();
-
-    let (train, validation) = split_train(&raw.classified(classes.as_ref())?, validation, spec)?;
-    let splits = TextSplits {
-        train: train.cut("train", spec.train_size),
-        validation: validation.cut("validation", spec.validation_size),
-        test: test.cut("test", spec.test_size),
+    let validation = read("validation", &sources.validation)?;
+    let test = read("test", &sources.test)?.unwrap_or_default();
+    let train = text_rows(&train, classes.as_ref())?;
+    let (train, validation) = split_train(train, validation, spec)?;
+    let mut splits = TextSplits {
+        kind: spec.kind,
+        train,
+        validation,
+        test,
         label_names: classes.map_or(Vec::new(), |classes| classes.names().to_vec()),
     };
+    if spec.kind != DataKind::Blocks {
+        splits.train.cut("train", spec.train_size);
+        splits.validation.cut("validation", spec.validation_size);
+        splits.test.cut("test", spec.test_size);
+    }
     if splits.train.is_empty() {
         return Err(DataError::NoTrainRows);
     }
     Ok(splits)
 }
 
-/// Shuffles the train rows and, where there is no validation split, takes it from their end.
+/// Takes the validation split from the end of the train rows, where it has no file of its own.
+///
+/// Rows are shuffled before, since files are often sorted by class; text that is to be joined into blocks keeps its
+/// order, and is cut in two.
 fn split_train(
-    rows: &TextRows,
+    mut rows: TextRows,
     validation: Option<TextRows>,
     spec: &DataSpec,
 ) -> Result<(TextRows, TextRows), DataError> {
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    Stream::named(spec.split_seed, "data", "split").shuffle(&mut order);
+    if spec.kind != DataKind::Blocks {
+        Stream::named(spec.split_seed, "data", "split").shuffle(&mut rows.rows);
+    }
     if let Some(validation) = validation {
-        return Ok((rows.select(&order), validation));
+        return Ok((rows, validation));
     }
     let taken = (rows.len() as f64 * spec.validation_fraction).ceil() as usize;
     if taken >= rows.len() {
@@ -97,118 +108,68 @@ fn split_train(
             validation: taken,
         });
     }
-    let (train, validation) = order.split_at(rows.len() - taken);
-    Ok((rows.select(train), rows.select(validation)))
+    let validation = rows.rows.split_off(rows.len() - taken);
+    let validation = Rows {
+        files: rows.files.clone(),
+        rows: validation,
+    };
+    Ok((rows, validation))
 }
 
-impl TextRows {
-    pub fn len(&self) -> usize {
-        self.texts.len()
-    }
+fn raw_labels<'a>(
+    raw: &'a RawRows,
+    place: &'a dyn Fn(usize) -> super::error::Place,
+) -> Option<RawLabels<'a>> {
+    let label = raw.label.as_ref()?;
+    let cells = raw.rows.rows.iter().enumerate();
+    Some(RawLabels {
+        column: label.column,
+        name: &label.name,
+        values: cells
+            .flat_map(|(at, row)| row.labels.iter().map(move |cell| (cell, at)))
+            .collect(),
+        place,
+    })
+}
 
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    fn select(&self, rows: &[usize]) -> Self {
-        Self {
-            file: self.file.clone(),
-            texts: rows.iter().map(|&row| self.texts[row].clone()).collect(),
-            lines: rows.iter().map(|&row| self.lines[row]).collect(),
-            labels: self
-                .labels
-                .as_ref()
-                .map(|labels| rows.iter().map(|&row| labels[row]).collect()),
-        }
-    }
-
-    fn cut(mut self, split: &str, size: Option<usize>) -> Self {
-        let Some(size) = size else { return self };
-        if size > self.len() {
-            tracing::warn!(
-                "{size} {split} rows were asked for, {} are there",
-                self.len()
-            );
-        }
-        self.texts.truncate(size);
-        self.lines.truncate(size);
-        if let Some(labels) = &mut self.labels {
-            labels.truncate(size);
-        }
-        self
+/// The classes, or the tags, of the train split.
+fn classes_of(train: &RawRows) -> Result<Option<Classes>, DataError> {
+    let place = |row| train.rows.place(row);
+    let described = train.label.as_ref().and_then(|label| label.described.clone());
+    match (described, raw_labels(train, &place)) {
+        (Some(names), _) => Ok(Some(Classes::described(names))),
+        (None, Some(labels)) => Classes::of(&labels).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
-/// The rows of one source, labels as they stand there.
-struct RawRows {
-    file: PathBuf,
-    texts: Vec<String>,
-    lines: Vec<u64>,
-    labels: Option<RawLabels>,
-}
-
-impl RawRows {
-    fn read(source: &Source, spec: &DataSpec) -> Result<Self, DataError> {
-        match source {
-            Source::File(path) => {
-                let table = read_table(path)?;
-                let columns = Columns::of(
-                    &table,
-                    spec.text_column.as_deref(),
-                    spec.label_column.as_deref(),
-                )?;
-                let rows = &table.records[usize::from(columns.header)..];
-                if rows.is_empty() {
-                    return Err(DataError::Empty { path: path.clone() });
-                }
-                let text = |fields: &[String]| match columns.text[..] {
-                    [only] => fields[only].clone(),
-                    ref several => several
-                        .iter()
-                        .map(|&at| fields[at].as_str())
-                        .collect::<Vec<_>>()
-                        .join(" "),
-                };
-                Ok(Self {
-                    file: path.clone(),
-                    texts: rows.iter().map(|row| text(&row.fields)).collect(),
-                    lines: rows.iter().map(|row| row.line).collect(),
-                    labels: columns.label.map(|column| RawLabels {
-                        column,
-                        values: rows
-                            .iter()
-                            .map(|row| row.fields[column.at].trim().to_owned())
-                            .collect(),
-                    }),
-                })
+/// The rows with what their labels mean; without labels where there are no classes.
+fn text_rows(raw: &RawRows, classes: Option<&Classes>) -> Result<TextRows, DataError> {
+    let place = |row| raw.rows.place(row);
+    let mut found = match (classes, raw_labels(raw, &place)) {
+        (Some(classes), Some(labels)) => classes.classify(&labels)?,
+        _ => Vec::new(),
+    }
+    .into_iter();
+    raw.rows.try_map(|at, row| {
+        let label = match (raw.kind, classes, &raw.label) {
+            (DataKind::Classes, Some(_), Some(_)) => found.next().map(Label::Class),
+            (DataKind::Tags, Some(_), Some(_)) => {
+                Some(Label::Tags(found.by_ref().take(row.labels.len()).collect()))
             }
-            Source::Builtin { set, split } => {
-                let rows = builtin::rows(set, split);
-                Ok(Self {
-                    file: source.path(),
-                    lines: (1..=rows.len() as u64).collect(),
-                    labels: builtin::labels(set, &rows),
-                    texts: rows.into_iter().map(|row| row.text).collect(),
-                })
-            }
-        }
-    }
-
-    /// With classes for labels; without labels where there are no classes.
-    fn classified(self, classes: Option<&Classes>) -> Result<TextRows, DataError> {
-        let labels = match (classes, &self.labels) {
-            (Some(classes), Some(labels)) => {
-                Some(classes.classify(labels, &self.file, &self.lines)?)
+            (DataKind::Numbers, _, Some(label)) => {
+                let cell = row.labels.first().unwrap_or(&Cell::Null);
+                Some(Label::Number(label.number(cell, || raw.rows.place(at))?))
             }
             _ => None,
         };
-        Ok(TextRows {
-            file: self.file,
-            texts: self.texts,
-            lines: self.lines,
-            labels,
+        Ok(TextRow {
+            file: row.file,
+            number: row.number,
+            text: row.text.clone(),
+            label,
         })
-    }
+    })
 }
 
 /// A spec without sources.

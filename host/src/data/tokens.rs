@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
+use lorahost_plugin_api::protocol::DataKind;
+
 use super::error::DataError;
-use super::load::{TextRows, TextSplits};
-use super::token_file::{Header, Layout, Section, SplitHeader, bytes_of};
-use super::tokenizer::Tokenizer;
+use super::token_file::{Header, Layout, Section};
 
 pub use super::token_file::SpecialTokens;
 
 /// The splits of a data set as token ids. Cloning is cheap: the block behind it is shared.
 #[derive(Debug, Clone)]
 pub struct TokenSplits {
+    pub kind: DataKind,
     pub train: Tokens,
     pub validation: Tokens,
     pub test: Tokens,
-    /// By class; empty where the rows have no labels.
+    /// By class or tag; empty where the rows have neither.
     pub label_names: Vec<String>,
     pub special: SpecialTokens,
     /// Every id lies below it.
@@ -24,59 +25,33 @@ pub struct TokenSplits {
 }
 
 /// The rows of one split: ids of unequal length, one after the other.
+///
+/// A unit is what is never taken apart: a row or, of pairs, the chosen row and the rejected one after it.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     rows: usize,
+    rows_of_a_unit: usize,
     /// `rows + 1` numbers from 0: where each row starts among the ids.
     offsets: Section<u64>,
     ids: Section<u32>,
-    labels: Option<Section<u32>>,
+    labels: Option<LabelSection>,
+    bytes: Option<Section<u64>>,
 }
 
-/// Turns each row into at most `max_length` token ids, special tokens included.
-///
-/// # Errors
-/// When `max_length` leaves no room for text, the tokenizer fails, or a row has no token at all.
-pub fn tokenise(
-    text: &TextSplits,
-    tokenizer: &Tokenizer,
-    max_length: usize,
-) -> Result<TokenSplits, DataError> {
-    let splits = [&text.train, &text.validation, &text.test];
-    let ids = splits
-        .iter()
-        .map(|rows| encode(rows, tokenizer, max_length))
-        .collect::<Result<Vec<_>, _>>()?;
-    let header = Header {
-        vocab_size: tokenizer.vocab_size(),
-        label_names: text.label_names.clone(),
-        special: tokenizer.special_tokens(),
-        splits: std::array::from_fn(|split| SplitHeader {
-            rows: ids[split].len(),
-            tokens: ids[split].iter().map(Vec::len).sum(),
-            labelled: splits[split].labels.is_some(),
-        }),
-    };
-    let rows = ids
-        .iter()
-        .zip(splits)
-        .map(|(ids, rows)| (ids.as_slice(), rows.labels.as_deref()));
-    Ok(TokenSplits::of(Layout::owned(bytes_of(&header, rows))))
+#[derive(Debug, Clone)]
+enum LabelSection {
+    Classes(Section<u32>),
+    Numbers(Section<f32>),
+    Tags(Section<i32>),
 }
 
-fn encode(
-    rows: &TextRows,
-    tokenizer: &Tokenizer,
-    max_length: usize,
-) -> Result<Vec<Vec<u32>>, DataError> {
-    let ids = tokenizer.encode_batch(&rows.texts, max_length)?;
-    match ids.iter().position(Vec::is_empty) {
-        Some(row) => Err(DataError::NoTokens {
-            path: rows.file.clone(),
-            line: rows.lines[row],
-        }),
-        None => Ok(ids),
-    }
+/// Labels of some rows, as a task head gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchLabels {
+    /// Classes, `[rows]`, or tags, `[total]`, -100 where a token has none.
+    Whole(Vec<i64>),
+    /// `[rows]`
+    Numbers(Vec<f32>),
 }
 
 impl TokenSplits {
@@ -99,35 +74,60 @@ impl TokenSplits {
         Layout::map(path).map(Self::of)
     }
 
-    fn of(layout: Layout) -> Self {
+    pub(super) fn of(layout: Layout) -> Self {
         let header = layout.header().clone();
-        let [train, validation, test] = std::array::from_fn(|split| Tokens {
-            rows: header.splits[split].rows,
-            offsets: layout.offsets(split),
-            ids: layout.ids(split),
-            labels: layout.labels(split),
-        });
-        let Header {
-            vocab_size,
-            label_names,
-            special,
-            ..
-        } = header;
+        let [train, validation, test] =
+            std::array::from_fn(|split| Tokens::of(&layout, &header, split));
         Self {
+            kind: header.kind,
             train,
             validation,
             test,
-            label_names,
-            special,
-            vocab_size,
+            label_names: header.label_names,
+            special: header.special,
+            vocab_size: header.vocab_size,
             layout,
         }
     }
 }
 
 impl Tokens {
+    fn of(layout: &Layout, header: &Header, split: usize) -> Self {
+        let labels = match header.kind {
+            DataKind::Classes => layout.labels(split).map(LabelSection::Classes),
+            DataKind::Numbers => layout.labels(split).map(LabelSection::Numbers),
+            DataKind::Tags => layout.labels(split).map(LabelSection::Tags),
+            DataKind::Text | DataKind::Blocks | DataKind::Pairs => None,
+        };
+        Self {
+            rows: header.splits[split].rows,
+            rows_of_a_unit: match header.kind {
+                DataKind::Pairs => 2,
+                _ => 1,
+            },
+            offsets: layout.offsets(split),
+            ids: layout.ids(split),
+            labels,
+            bytes: layout.bytes(split),
+        }
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// What batches are counted in.
+    pub fn units(&self) -> usize {
+        self.rows / self.rows_of_a_unit
+    }
+
+    /// The rows of these units.
+    pub(super) fn rows_of(&self, units: &[u32]) -> Vec<usize> {
+        let rows = |&unit: &u32| {
+            let first = unit as usize * self.rows_of_a_unit;
+            first..first + self.rows_of_a_unit
+        };
+        units.iter().flat_map(rows).collect()
     }
 
     /// Tokens of all rows together.
@@ -140,8 +140,7 @@ impl Tokens {
     /// # Panics
     /// When there is no such row.
     pub fn row(&self, row: usize) -> impl ExactSizeIterator<Item = u32> {
-        self.ids
-            .range(self.offsets.get(row) as usize..self.offsets.get(row + 1) as usize)
+        self.ids.range(self.range(row))
     }
 
     /// Whether the rows have labels.
@@ -149,12 +148,37 @@ impl Tokens {
         self.labels.is_some()
     }
 
-    /// The class of a row, where rows have labels.
+    /// The labels of these rows, where rows have labels.
     ///
     /// # Panics
     /// When there is no such row.
-    pub fn label(&self, row: usize) -> Option<u32> {
-        self.labels.as_ref().map(|labels| labels.get(row))
+    pub fn labels(&self, rows: &[usize]) -> Option<BatchLabels> {
+        let rows = rows.iter().copied();
+        Some(match self.labels.as_ref()? {
+            LabelSection::Classes(classes) => {
+                BatchLabels::Whole(rows.map(|row| i64::from(classes.get(row))).collect())
+            }
+            LabelSection::Numbers(numbers) => {
+                BatchLabels::Numbers(rows.map(|row| numbers.get(row)).collect())
+            }
+            LabelSection::Tags(tags) => BatchLabels::Whole(
+                rows.flat_map(|row| tags.range(self.range(row)))
+                    .map(i64::from)
+                    .collect(),
+            ),
+        })
+    }
+
+    /// Of blocks, the bytes of text in UTF-8 that all tokens of a row but its first cover.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn bytes(&self, row: usize) -> Option<u64> {
+        self.bytes.as_ref().map(|bytes| bytes.get(row))
+    }
+
+    fn range(&self, row: usize) -> std::ops::Range<usize> {
+        self.offsets.get(row) as usize..self.offsets.get(row + 1) as usize
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use lorahost_plugin_api::protocol::DataKind;
 use serde_json::{Map, Value as Json};
 
 use super::cell;
-use super::error::SpecError;
+use super::error::{SpecError, quoted};
 use super::identity::fingerprint;
 use super::kind::{Device, Kind};
 use super::layer::{Layer, Setting};
@@ -96,7 +97,8 @@ impl RawSpec {
                 .filter(|dimension| concerns(method, dimension.key))
                 .collect();
             for point in product(&concerned) {
-                let spec = run_spec(method, &point);
+                let mut spec = run_spec(method, &point);
+                spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
                 spec.train.check_warmup(spec.data.train_size)?;
                 if known.insert(fingerprint(&spec)) {
                     let varying = point
@@ -323,6 +325,20 @@ fn product<'a>(dimensions: &[&'a Dimension]) -> Vec<Point<'a>> {
         points = points.into_iter().flat_map(extend).collect();
     }
     points
+}
+
+/// What a head learns from, by its manifest.
+fn data_kind(head: &str, catalogue: &dyn Catalogue) -> Result<DataKind, SpecError> {
+    let entries = catalogue.components("head");
+    let entry = entries.iter().find(|entry| entry.manifest.name == head);
+    let Some(kind) = entry.and_then(|entry| entry.manifest.data.as_deref()) else {
+        return Ok(DataKind::default());
+    };
+    DataKind::named(kind).ok_or_else(|| SpecError::UnknownDataKind {
+        head: head.to_owned(),
+        kind: kind.to_owned(),
+        known: quoted(DataKind::ALL.map(DataKind::name)),
+    })
 }
 
 /// The run at one point of the grid.
