@@ -48,7 +48,9 @@ pub(super) fn blocks_of(
         let block = start..start + block_size;
         let predicted = &bytes[start + 1..block.end];
         content.ids.push(ids[block].to_vec());
-        content.bytes.push(predicted.iter().map(|&count| u64::from(count)).sum());
+        content
+            .bytes
+            .push(predicted.iter().map(|&count| u64::from(count)).sum());
     }
     if size.is_some_and(|size| size > content.ids.len()) {
         tracing::warn!(
@@ -58,4 +60,60 @@ pub(super) fn blocks_of(
         );
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use lorahost_plugin_api::protocol::DataKind;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::data::load::test_spec;
+    use crate::data::{load_text, tokenise};
+
+    /// `references/blocks.json` is made by `scripts/references/blocks.py`.
+    #[test]
+    fn blocks_are_those_of_run_clm() {
+        let reference: Value =
+            serde_json::from_str(include_str!("references/blocks.json")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("train.txt");
+        std::fs::write(&file, reference["text"].as_str().unwrap()).unwrap();
+        let spec = DataSpec {
+            kind: DataKind::Blocks,
+            train_file: Some(file.clone()),
+            validation_file: Some(file),
+            block_size: Some(reference["block_size"].as_u64().unwrap() as usize),
+            ..test_spec()
+        };
+        let text = load_text(&spec).unwrap();
+        for (name, model) in [("stories260K", "stories260K"), ("gpt2", "gpt2-tokenizer")] {
+            let models = std::env::var_os("LORAHOST_TEST_MODELS");
+            let model = models.map(|models| Path::new(&models).join(model));
+            let Some(model) = model.filter(|model| model.exists()) else {
+                // Past the capture of passing tests.
+                writeln!(
+                    std::io::stderr().lock(),
+                    "skipped blocks_are_those_of_run_clm for {name}: LORAHOST_TEST_MODELS has no such folder"
+                )
+                .unwrap();
+                continue;
+            };
+            let tokenizer = Tokenizer::open(&model).unwrap();
+            let splits = tokenise(&text, &tokenizer, &spec).unwrap();
+            let blocks: Vec<Vec<u32>> = (0..splits.train.rows())
+                .map(|row| splits.train.row(row).collect())
+                .collect();
+            let expected: Vec<Vec<u32>> =
+                serde_json::from_value(reference[name]["blocks"].clone()).unwrap();
+            assert_eq!(blocks, expected, "{name}");
+            let bytes: Vec<Option<u64>> = (0..splits.train.rows())
+                .map(|row| splits.train.bytes(row))
+                .collect();
+            assert_eq!(serde_json::json!(bytes), reference[name]["bytes"], "{name}");
+        }
+    }
 }

@@ -55,7 +55,12 @@ const LABEL_NAMES: &[&str] = &[
 ];
 const NUMBER_NAMES: &[&str] = &["label", "labels", "score", "target", "value", "rating"];
 const TAGS_NAMES: &[&str] = &[
-    "ner_tags", "tags", "labels", "label", "pos_tags", "chunk_tags",
+    "ner_tags",
+    "tags",
+    "labels",
+    "label",
+    "pos_tags",
+    "chunk_tags",
 ];
 
 /// The columns that are asked for, by name, and what they are for.
@@ -323,7 +328,9 @@ impl ColumnNames<'_> {
         if self.given {
             format!("its columns are {cells}")
         } else {
-            format!("its first row has {cells}, and without a header the columns are called 1, 2, 3, ...")
+            format!(
+                "its first row has {cells}, and without a header the columns are called 1, 2, 3, ..."
+            )
         }
     }
 }
@@ -336,15 +343,38 @@ fn usual(cell: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::error::Unit;
+    use crate::data::table::{ClassNames, Record};
+
+    fn table(first: &[&str], given: bool) -> Table {
+        let names = || first.iter().map(|&cell| cell.to_owned());
+        Table {
+            path: "a.csv".into(),
+            names: match given {
+                true => Names::Given(names().collect()),
+                false => Names::FirstRecord,
+            },
+            unit: Unit::Line,
+            records: vec![Record {
+                number: 1,
+                cells: names().map(Cell::Text).collect(),
+            }],
+            class_names: ClassNames::new(),
+        }
+    }
+
+    fn wanted<'a>(kind: DataKind, text: Option<&'a str>, label: Option<&'a str>) -> Wanted<'a> {
+        Wanted {
+            kind,
+            text,
+            label,
+            rejected: None,
+        }
+    }
 
     fn columns(first: &[&str], text: Option<&str>, label: Option<&str>) -> Result<Columns, String> {
-        let fields = first.iter().map(|&cell| cell.to_owned()).collect();
-        let table = Table {
-            path: "a.csv".into(),
-            has_columns: true,
-            records: vec![Record { line: 1, fields }],
-        };
-        Columns::of(&table, text, label).map_err(|error| error.to_string())
+        let wanted = wanted(DataKind::Classes, text, label);
+        Columns::of(&table(first, false), &wanted).map_err(|error| error.to_string())
     }
 
     fn found(
@@ -358,6 +388,33 @@ mod tests {
             found.text,
             found.label.map(|label| (label.at, label.base)),
         )
+    }
+
+    #[test]
+    fn each_kind_has_its_own_usual_names() {
+        let of = |kind: DataKind, names: &[&str]| {
+            Columns::of(&table(names, true), &wanted(kind, None, None))
+                .map_err(|error| error.to_string())
+        };
+        let tags = of(DataKind::Tags, &["id", "tokens", "pos_tags", "ner_tags"]).unwrap();
+        assert_eq!((tags.text, tags.label.unwrap().at), (vec![1], 3));
+        let pairs = of(DataKind::Pairs, &["rejected", "chosen"]).unwrap();
+        assert_eq!((pairs.text, pairs.rejected), (vec![1], Some(0)));
+        assert!(!pairs.header);
+        let numbers = of(DataKind::Numbers, &["sentence1", "sentence2", "score"]).unwrap();
+        assert_eq!((numbers.text, numbers.label.unwrap().at), (vec![0, 1], 2));
+        assert_eq!(
+            of(DataKind::Pairs, &["chosen", "other"]).unwrap_err(),
+            "cannot tell the rejected column of a.csv: its columns are `chosen`, `other`; \
+             name one with --rejected-column"
+        );
+        assert_eq!(
+            of(DataKind::Tags, &["tokens"]).unwrap_err(),
+            "cannot tell the label column of a.csv: its columns are `tokens`; name one with --label-column"
+        );
+        let headless = table(&["good", "bad"], false);
+        let headless = Columns::of(&headless, &wanted(DataKind::Pairs, None, None)).unwrap();
+        assert_eq!((headless.text, headless.rejected), (vec![0], Some(1)));
     }
 
     #[test]
@@ -415,7 +472,8 @@ mod tests {
         );
         assert_eq!(
             columns(&["label", "essay"], None, None).unwrap_err(),
-            "cannot tell the text column of a.csv: its columns are `label`, `essay`; name one with --text-column"
+            "cannot tell the text column of a.csv: its first row has `label`, `essay`, \
+             and without a header the columns are called 1, 2, 3, ...; name one with --text-column"
         );
     }
 }

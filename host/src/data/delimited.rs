@@ -19,11 +19,7 @@ pub(super) enum Dialect {
 const END: &[u8] = b"\n\0end of file\0\n";
 
 /// The records of a file, all with the same number of cells.
-pub(super) fn read(
-    bytes: &[u8],
-    dialect: Dialect,
-    path: &Path,
-) -> Result<Vec<Record>, DataError> {
+pub(super) fn read(bytes: &[u8], dialect: Dialect, path: &Path) -> Result<Vec<Record>, DataError> {
     let mut builder = csv::ReaderBuilder::new();
     if let Dialect::Tsv = dialect {
         builder.delimiter(b'\t').quoting(false);
@@ -104,4 +100,3 @@ impl LineCounter<'_> {
         self.line
     }
 }
-

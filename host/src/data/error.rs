@@ -96,7 +96,9 @@ pub enum DataError {
         found: usize,
         expected: usize,
     },
-    #[error("{place} is not a JSON object: {problem}; a .json or .jsonl file has one object a line")]
+    #[error(
+        "{place} is not a JSON object: {problem}; a .json or .jsonl file has one object a line"
+    )]
     Json { place: Place, problem: String },
     #[error("{place} is longer than {most} MiB: a row of text is expected in each line")]
     LongLine { place: Place, most: usize },
@@ -184,7 +186,9 @@ pub enum DataError {
     NoTokens { place: Place },
     #[error("data.block_size {block_size} is more than the model's {positions} positions")]
     BlockSize { block_size: usize, positions: usize },
-    #[error("data.stride {stride} is more than data.block_size {block_size}: text between two blocks would be lost")]
+    #[error(
+        "data.stride {stride} is more than data.block_size {block_size}: text between two blocks would be lost"
+    )]
     Stride { stride: usize, block_size: usize },
     #[error(
         "the {split} split has {tokens} tokens, which is less than one block of {block_size}: \

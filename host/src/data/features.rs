@@ -67,7 +67,9 @@ fn read_if_there(path: &Path) -> Result<Option<String>, DataError> {
 fn features_of<'a>(description: &'a Value, name: Option<&str>) -> Option<&'a Value> {
     let info = description.get("dataset_info").unwrap_or(description);
     if let Some(features) = info.get("features") {
-        return name.is_none_or(|name| named(info).is_none_or(|own| own == name)).then_some(features);
+        return name
+            .is_none_or(|name| named(info).is_none_or(|own| own == name))
+            .then_some(features);
     }
     let sets: Vec<(Option<&str>, &Value)> = match info {
         Value::Array(sets) => sets.iter().map(|set| (named(set), set)).collect(),
@@ -187,5 +189,116 @@ fn json(yaml: &Yaml) -> Value {
             Value::Object(fields.collect::<Map<_, _>>())
         }
         Yaml::Null | Yaml::Alias(_) | Yaml::BadValue => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(files: &[(&str, &str)], below: &str) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(below)).unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let names = described_names(&folder.path().join(below)).unwrap();
+        names
+            .into_iter()
+            .map(|(column, names)| (column, names.join(" ")))
+            .collect()
+    }
+
+    fn found(column: &str, names: &str) -> Vec<(String, String)> {
+        vec![(column.to_owned(), names.to_owned())]
+    }
+
+    const README: &str = "---
+license: mit
+dataset_info:
+- config_name: small
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': World
+          '1': Sci/Tech
+- config_name: large
+  features:
+  - name: tags
+    sequence:
+      class_label:
+        names:
+          0: O
+          1: B-PER
+---
+# A data set
+";
+
+    #[test]
+    fn a_readme_describes_one_data_set_or_several() {
+        let files = [("README.md", README)];
+        assert_eq!(names(&files, ""), []);
+        assert_eq!(names(&files, "small"), found("label", "World Sci/Tech"));
+        assert_eq!(names(&files, "large"), found("tags", "O B-PER"));
+        let one = README
+            .replace("- config_name: small\n ", "")
+            .split("- config_name: large")
+            .next()
+            .unwrap()
+            .to_owned()
+            + "---\n";
+        assert_eq!(
+            names(&[("README.md", &one)], ""),
+            found("label", "World Sci/Tech")
+        );
+    }
+
+    #[test]
+    fn json_descriptions_are_read_too() {
+        let features = r#"{"features": {"text": {"dtype": "string", "_type": "Value"},
+            "tags": {"feature": {"names": ["a", "b"], "_type": "ClassLabel"}, "_type": "List"}}}"#;
+        let of_one = [("dataset_info.json", features)];
+        assert_eq!(names(&of_one, ""), found("tags", "a b"));
+        let infos = format!("{{\"default\": {features}}}");
+        assert_eq!(
+            names(&[("dataset_infos.json", &infos)], ""),
+            found("tags", "a b")
+        );
+        let old = features
+            .replace(r#"{"feature": {"names""#, r#"[{"names""#)
+            .replace(r#"}, "_type": "List"}"#, "}]");
+        assert_eq!(
+            names(&[("dataset_info.json", &old)], ""),
+            found("tags", "a b")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_nothing() {
+        let bomb = "---\na: &a [x, x]\nb: &b [*a, *a]\ndataset_info: *b\n---\n";
+        for readme in [
+            "",
+            "# Title",
+            "---\nno end",
+            "---\n: : [\n---\n",
+            "---\ndataset_info: 3\n---\n",
+            bomb,
+        ] {
+            assert_eq!(names(&[("README.md", readme)], ""), [], "{readme}");
+        }
+        for json in [
+            "",
+            "3",
+            "{\"features\": 3}",
+            "{\"a\": {\"features\": [1, {}]}}",
+        ] {
+            assert_eq!(names(&[("dataset_infos.json", json)], ""), [], "{json}");
+        }
     }
 }

@@ -145,7 +145,10 @@ mod tests {
             "line 2 of a.jsonl is not a JSON object: expected value at column 10; \
              a .json or .jsonl file has one object a line"
         );
-        assert!(wrong("[{\"text\": 1}]\n").contains("line 1 of a.jsonl is not a JSON object: it begins a list"));
+        assert!(
+            wrong("[{\"text\": 1}]\n")
+                .contains("line 1 of a.jsonl is not a JSON object: it begins a list")
+        );
         assert!(wrong("\"text\"\n").contains("invalid type: string \"text\", expected a map"));
         assert!(wrong("{\"text\": \"a\"\n").contains("EOF while parsing"));
         let deep = format!("{{\"text\": {}}}", "[".repeat(100_000));

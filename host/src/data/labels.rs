@@ -161,7 +161,11 @@ impl Classes {
             .take(SHOWN)
             .map(|name| format!("`{name}`"))
             .collect();
-        let more = if self.names.len() > SHOWN { ", ..." } else { "" };
+        let more = if self.names.len() > SHOWN {
+            ", ..."
+        } else {
+            ""
+        };
         shown.join(", ") + more
     }
 }
@@ -199,44 +203,128 @@ impl<'a> RawLabels<'a> {
 mod tests {
     use super::*;
 
-    fn raw(base: i64, values: &[&str]) -> RawLabels {
-        let column = LabelColumn {
-            at: 0,
-            base,
-            why: "here",
-        };
-        RawLabels {
-            column,
-            values: values.iter().map(|&value| value.to_owned()).collect(),
+    use crate::data::error::Unit;
+
+    /// A column that counts from `base`, its cells in lines 2, 3, ... of `file`.
+    struct Given {
+        base: i64,
+        file: &'static str,
+        cells: Vec<Cell>,
+    }
+
+    impl Given {
+        fn with<T>(
+            &self,
+            f: impl FnOnce(&RawLabels<'_>) -> Result<T, DataError>,
+        ) -> Result<T, String> {
+            let place = |row| Place {
+                path: self.file.into(),
+                unit: Unit::Line,
+                number: row as u64 + 2,
+            };
+            let labels = RawLabels {
+                column: LabelColumn {
+                    at: 0,
+                    base: self.base,
+                    why: "here",
+                },
+                name: "label",
+                values: self.cells.iter().zip(0..).collect(),
+                place: &place,
+            };
+            f(&labels).map_err(|error| error.to_string())
         }
     }
 
-    fn lines(labels: &RawLabels) -> Vec<u64> {
-        (2..).take(labels.values.len()).collect()
+    fn raw(base: i64, values: &[&str]) -> Given {
+        Given {
+            base,
+            file: "train.csv",
+            cells: values
+                .iter()
+                .map(|&value| Cell::Text(value.to_owned()))
+                .collect(),
+        }
     }
 
-    fn classes(labels: &RawLabels) -> Result<Classes, String> {
-        Classes::of(labels, Path::new("train.csv"), &lines(labels))
-            .map_err(|error| error.to_string())
+    fn cells(cells: &[Cell]) -> Given {
+        Given {
+            cells: cells.to_vec(),
+            ..raw(0, &[])
+        }
     }
 
-    fn classify(classes: &Classes, labels: &RawLabels) -> Result<Vec<u32>, String> {
-        classes
-            .classify(labels, Path::new("test.csv"), &lines(labels))
-            .map_err(|error| error.to_string())
+    fn classes(given: &Given) -> Result<Classes, String> {
+        given.with(Classes::of)
+    }
+
+    fn classify(classes: &Classes, given: Given) -> Result<Vec<u32>, String> {
+        let test = Given {
+            file: "test.csv",
+            ..given
+        };
+        test.with(|labels| classes.classify(labels))
+    }
+
+    #[test]
+    fn cells_of_any_type_are_labels() {
+        let train = classes(&cells(&[Cell::Int(2), Cell::Float(0.0)])).unwrap();
+        assert_eq!(train.names(), ["0", "1", "2"]);
+        let train = classes(&cells(&[Cell::Bool(true), Cell::Bool(false)])).unwrap();
+        assert_eq!(train.names(), ["false", "true"]);
+        assert_eq!(
+            classes(&cells(&[Cell::Int(1), Cell::Null])).unwrap_err(),
+            "line 3 of train.csv has an empty label"
+        );
+        assert_eq!(
+            classes(&cells(&[Cell::List(vec![])])).unwrap_err(),
+            "column `label` holds a list in line 2 of train.csv, where a class, or its number or name, is needed"
+        );
+        assert_eq!(
+            classes(&cells(&[Cell::Int(1), Cell::Float(0.25)])).unwrap_err(),
+            "label 0.25 in line 3 of train.csv is a number with a fraction and no class: choose a task head \
+             that learns from numbers (`lorahost plugin list`), or another --label-column"
+        );
+        assert!(
+            classes(&raw(0, &["1", "0.25"]))
+                .unwrap_err()
+                .contains("0.25 in line 3")
+        );
+        assert_eq!(
+            classes(&raw(0, &["1", "2.0"])).unwrap().names(),
+            ["1", "2.0"]
+        );
+    }
+
+    #[test]
+    fn described_classes_are_numbers_from_0_or_names() {
+        let described = Classes::described(["3", "b", "a"].map(str::to_owned).to_vec());
+        let text = |text: &str| Cell::Text(text.to_owned());
+        assert_eq!(
+            classify(
+                &described,
+                cells(&[Cell::Int(2), text("a"), text("1"), text("3")])
+            )
+            .unwrap(),
+            [2, 2, 1, 0]
+        );
+        assert_eq!(
+            classify(&described, cells(&[Cell::Int(3)])).unwrap_err(),
+            "label 3 in line 2 of test.csv: the train rows have `3`, `b`, `a` (did you mean `3`?)"
+        );
     }
 
     #[test]
     fn each_file_counts_from_its_own_base() {
         let train = classes(&raw(0, &["3", "0", "1"])).unwrap();
         assert_eq!(train.names(), ["0", "1", "2", "3"]);
-        assert_eq!(classify(&train, &raw(1, &["4", "1"])).unwrap(), [3, 0]);
+        assert_eq!(classify(&train, raw(1, &["4", "1"])).unwrap(), [3, 0]);
         assert_eq!(
-            classify(&train, &raw(0, &["0", "7"])).unwrap_err(),
+            classify(&train, raw(0, &["0", "7"])).unwrap_err(),
             "label 7 in line 3 of test.csv: the train rows have 0 to 3"
         );
         assert_eq!(
-            classify(&train, &raw(1, &["0"])).unwrap_err(),
+            classify(&train, raw(1, &["0"])).unwrap_err(),
             "label 0 in line 2 of test.csv: the train rows have 1 to 4"
         );
     }
@@ -246,11 +334,11 @@ mod tests {
         let train = classes(&raw(0, &["sports", "business", "sports"])).unwrap();
         assert_eq!(train.names(), ["business", "sports"]);
         assert_eq!(
-            classify(&train, &raw(1, &["sports", "business"])).unwrap(),
+            classify(&train, raw(1, &["sports", "business"])).unwrap(),
             [1, 0]
         );
         assert_eq!(
-            classify(&train, &raw(0, &["sprots"])).unwrap_err(),
+            classify(&train, raw(0, &["sprots"])).unwrap_err(),
             "label sprots in line 2 of test.csv: the train rows have `business`, `sports` (did you mean `sports`?)"
         );
     }

@@ -119,7 +119,9 @@ fn form(root: &Type, leaf: usize) -> Form {
         true => repeated,
         false => &repeated.get_fields()[0],
     };
-    if !element.is_primitive() || (element.name() != repeated.name() && is(element, Repetition::REPEATED)) {
+    if !element.is_primitive()
+        || (element.name() != repeated.name() && is(element, Repetition::REPEATED))
+    {
         return deeper;
     }
     match unread(element) {
@@ -190,7 +192,10 @@ fn append(
         let row = columns.iter().zip(&mut cells);
         let row = row.map(|(column, cells)| match column.form {
             Form::Other(kind) => Cell::Other(kind),
-            _ => cells.as_mut().and_then(Iterator::next).unwrap_or(Cell::Null),
+            _ => cells
+                .as_mut()
+                .and_then(Iterator::next)
+                .unwrap_or(Cell::Null),
         });
         records.push(Record {
             number: records.len() as u64 + 1,
@@ -227,9 +232,7 @@ fn read_column(
         ColumnReader::Int32ColumnReader(reader) => {
             read_cells(reader, &shape, |&value| int(value.into()))
         }
-        ColumnReader::Int64ColumnReader(reader) => {
-            read_cells(reader, &shape, |&value| int(value))
-        }
+        ColumnReader::Int64ColumnReader(reader) => read_cells(reader, &shape, |&value| int(value)),
         ColumnReader::FloatColumnReader(reader) => {
             read_cells(reader, &shape, |&value| Ok(Cell::Float(value.into())))
         }
@@ -294,7 +297,11 @@ fn read_cells<T: DataType>(
             };
             if repeated.get(level).is_none_or(|&level| level == 0) {
                 let absent = level_of_value + 1 < filled;
-                cells.push(if absent { Cell::Null } else { Cell::List(Vec::new()) });
+                cells.push(if absent {
+                    Cell::Null
+                } else {
+                    Cell::List(Vec::new())
+                });
             }
             if let (true, Some(Cell::List(list))) = (level_of_value >= filled, cells.last_mut()) {
                 list.push(value);
@@ -302,4 +309,111 @@ fn read_cells<T: DataType>(
         }
     }
     Ok(cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Made by `scripts/references/parquet.py`.
+    fn forms() -> Vec<u8> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/references/parquet");
+        fs::read(folder.join("forms.parquet")).unwrap()
+    }
+
+    fn read_bytes(bytes: Vec<u8>) -> Result<Table, DataError> {
+        read(bytes::Bytes::from(bytes), Path::new("a.parquet"))
+    }
+
+    #[test]
+    fn every_form_of_column_is_read_or_told_apart() {
+        let table = read_bytes(forms()).unwrap();
+        let Names::Given(names) = &table.names else {
+            panic!("Parquet has names")
+        };
+        assert_eq!(
+            names.join(" "),
+            "required optional bool int8 int64 float double bytes day record single list full deep records"
+        );
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let (bytes, day) = (Cell::Other("bytes"), Cell::Other("a date, time or decimal"));
+        let deep = Cell::Other("a structure");
+        let list = |cells: &[Cell]| Cell::List(cells.to_vec());
+        let deeper = [bytes, day, deep.clone(), deep.clone()];
+        let rows = [
+            (
+                vec![
+                    text("a"),
+                    text("b"),
+                    Cell::Bool(true),
+                    Cell::Int(1),
+                    Cell::Int(1 << 40),
+                    Cell::Float(0.5),
+                    Cell::Float(0.1),
+                ],
+                [
+                    list(&[text("p"), Cell::Null, text("q")]),
+                    list(&[Cell::Int(1), Cell::Int(2)]),
+                ],
+            ),
+            (
+                vec![
+                    text("c"),
+                    Cell::Null,
+                    Cell::Null,
+                    Cell::Null,
+                    Cell::Null,
+                    Cell::Null,
+                    Cell::Null,
+                ],
+                [Cell::Null, list(&[])],
+            ),
+            (
+                vec![
+                    text("d"),
+                    text(""),
+                    Cell::Bool(false),
+                    Cell::Int(-1),
+                    Cell::Int(-1),
+                    Cell::Float(-1.5),
+                    Cell::Float(1e300),
+                ],
+                [list(&[]), list(&[Cell::Int(3)])],
+            ),
+        ];
+        let expected = rows
+            .into_iter()
+            .zip(1..)
+            .map(|((values, lists), number)| Record {
+                number,
+                cells: [&values[..], &deeper, &lists, &[deep.clone(), deep.clone()]].concat(),
+            });
+        assert_eq!(table.records, expected.collect::<Vec<_>>());
+        assert!(table.class_names.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_one_line() {
+        let whole = forms();
+        for end in (0..whole.len()).step_by(97) {
+            let error = read_bytes(whole[..end].to_vec()).unwrap_err().to_string();
+            assert!(
+                error.starts_with("cannot read a.parquet as Parquet: "),
+                "{error}"
+            );
+            assert!(!error.contains('\n'), "{error}");
+        }
+        // Whatever byte is wrong: rows or an error, and never the end of the program.
+        for at in 0..whole.len() {
+            for flip in [1, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= flip;
+                if let Err(error) = read_bytes(bytes) {
+                    assert!(!error.to_string().contains('\n'), "byte {at}: {error}");
+                }
+            }
+        }
+    }
 }

@@ -178,12 +178,7 @@ impl RawRows {
         Ok(all)
     }
 
-    fn builtin(
-        set: &str,
-        split: &str,
-        path: PathBuf,
-        spec: &DataSpec,
-    ) -> Result<Self, DataError> {
+    fn builtin(set: &str, split: &str, path: PathBuf, spec: &DataSpec) -> Result<Self, DataError> {
         if let Some(needs) = Wanted::of(spec).needs() {
             return Err(DataError::Lacks { path, needs });
         }
@@ -193,12 +188,14 @@ impl RawRows {
             name: "topic".to_owned(),
             described: None,
         });
-        let rows = (1..).zip(builtin::rows(set, split)).map(|(number, row)| RawRow {
-            file: 0,
-            number,
-            labels: vec![Cell::Text(row.topic_name().to_owned())],
-            text: Text::One(row.text),
-        });
+        let rows = (1..)
+            .zip(builtin::rows(set, split))
+            .map(|(number, row)| RawRow {
+                file: 0,
+                number,
+                labels: vec![Cell::Text(row.topic_name().to_owned())],
+                text: Text::One(row.text),
+            });
         Ok(Self {
             kind: spec.kind,
             rows: Rows {

@@ -108,8 +108,7 @@ impl Source {
         match self {
             Self::Files(files) => {
                 let line = |path: &PathBuf| {
-                    let sha256 =
-                        sha256_of_file(path).map_err(|source| read_error(path, source))?;
+                    let sha256 = sha256_of_file(path).map_err(|source| read_error(path, source))?;
                     Ok(format!(" {} {sha256}\n", format_of(path)?))
                 };
                 files.iter().map(line).collect()
@@ -259,7 +258,10 @@ fn split_in(
         };
         let name = |wanted: &str| names.iter().position(|name| *name == wanted);
         if let Some(name) = name(stem) {
-            sources.entry((name, format)).or_default().push(path.clone());
+            sources
+                .entry((name, format))
+                .or_default()
+                .push(path.clone());
         } else if let Some((of, count)) = part(stem)
             && let Some(name) = name(of)
         {
@@ -325,7 +327,7 @@ mod tests {
         let found = Sources::find(&spec).unwrap();
         assert_eq!(
             found.validation,
-            Some(Source::File(folder.path().join("dev.tsv")))
+            Some(Source::Files(vec![folder.path().join("dev.tsv")]))
         );
         assert_eq!(found.test, None);
 
@@ -335,7 +337,7 @@ mod tests {
         };
         assert_eq!(
             Sources::find(&other).unwrap().test,
-            Some(Source::File("elsewhere.csv".into()))
+            Some(Source::Files(vec!["elsewhere.csv".into()]))
         );
 
         std::fs::write(folder.path().join("train.txt"), "a\n").unwrap();
@@ -345,6 +347,104 @@ mod tests {
                 && error.contains("train.txt")
                 && error.contains("--train-file")
         );
+    }
+
+    fn found(folder: &Path, files: &[&str]) -> Result<Vec<Vec<String>>, String> {
+        for file in files {
+            let path = folder.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let spec = DataSpec {
+            path: Some(folder.display().to_string()),
+            ..test_spec()
+        };
+        let prefix = format!("{}/", folder.display());
+        let name = |path: &PathBuf| path.display().to_string().replace(&prefix, "");
+        match Sources::find(&spec) {
+            Err(error) => Err(error
+                .to_string()
+                .replace(&prefix, "")
+                .replace(&folder.display().to_string(), "FOLDER")),
+            Ok(sources) => Ok(sources
+                .splits()
+                .map(|(_, source)| match source {
+                    Source::Files(files) => files.iter().map(name).collect(),
+                    Source::Builtin { .. } => Vec::new(),
+                })
+                .collect()),
+        }
+    }
+
+    #[test]
+    fn folders_of_the_hub_are_understood() {
+        for (files, splits) in [
+            (
+                &[
+                    "data/train-00001-of-00002.parquet",
+                    "data/train-00000-of-00002.parquet",
+                    "README.md",
+                ][..],
+                &[&[
+                    "data/train-00000-of-00002.parquet",
+                    "data/train-00001-of-00002.parquet",
+                ][..]][..],
+            ),
+            (
+                &[
+                    "plain/train-00000-of-00001.parquet",
+                    "plain/test-00000-of-00001.parquet",
+                ],
+                &[
+                    &["plain/train-00000-of-00001.parquet"],
+                    &["plain/test-00000-of-00001.parquet"],
+                ],
+            ),
+            (
+                &[
+                    "default/train/0001.parquet",
+                    "default/train/0000.parquet",
+                    "default/train/notes.md",
+                ],
+                &[&["default/train/0000.parquet", "default/train/0001.parquet"]],
+            ),
+            (
+                &["train.jsonl", "dev.json"],
+                &[&["train.jsonl"], &["dev.json"]],
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            assert_eq!(found(folder.path(), files).unwrap(), splits);
+        }
+    }
+
+    #[test]
+    fn folders_that_leave_a_choice_are_refused() {
+        for (files, error) in [
+            (
+                &["a/train.csv", "b/train.csv"][..],
+                "FOLDER holds several data sets: name one, as --data a; there are a, b",
+            ),
+            (
+                &["train-00000-of-00003.parquet"],
+                "train-00000-of-00003.parquet is one of 3 parts, and 2 of them are not there: fetch them",
+            ),
+            (
+                &["train.csv", "train-00000-of-00001.csv"],
+                "train.csv and train-00000-of-00001.csv are two sources of one split: name one with --train-file",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            assert_eq!(found(folder.path(), files).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_train_split() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("any.csv");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(found(&file, &[]).unwrap(), [[file.display().to_string()]]);
     }
 
     #[test]
@@ -385,5 +485,20 @@ mod tests {
         let c = folder.path().join("a.csv");
         std::fs::copy(&a, &c).unwrap();
         assert_ne!(sum(&a, None, None), sum(&c, None, None));
+
+        let spec = DataSpec {
+            path: Some(folder.path().display().to_string()),
+            train_file: Some(a),
+            ..test_spec()
+        };
+        let before = source_sha256(&spec).unwrap();
+        let readme = "---\ndataset_info:\n  features:\n  - name: label\n    dtype:\n      class_label:\n        \
+                      names: [no, yes]\n---\n";
+        std::fs::write(folder.path().join("README.md"), readme).unwrap();
+        assert_ne!(
+            source_sha256(&spec).unwrap(),
+            before,
+            "names of classes are part of the data"
+        );
     }
 }

@@ -179,3 +179,107 @@ fn plain_lines(bytes: &[u8], lines: Lines, path: &Path) -> Result<Vec<Record>, D
     Ok(records)
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, content: impl AsRef<[u8]>) -> Result<Table, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let prefix = format!("{}/", folder.path().display());
+        read_table(&path, Lines::Trimmed).map_err(|error| error.to_string().replace(&prefix, ""))
+    }
+
+    fn rows(table: &Table) -> Vec<(u64, Vec<&str>)> {
+        let text = |cell| match cell {
+            &Cell::Text(ref text) => text.as_str(),
+            _ => "?",
+        };
+        table
+            .records
+            .iter()
+            .map(|row| (row.number, row.cells.iter().map(text).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn csv_has_quotes_commas_and_line_breaks() {
+        let table = read("a.csv", "1,\"a, \"\"b\"\"\nc\",x\n\n2,d,\"\"\n").unwrap();
+        assert_eq!(
+            rows(&table),
+            [(1, vec!["1", "a, \"b\"\nc", "x"]), (4, vec!["2", "d", ""])]
+        );
+    }
+
+    #[test]
+    fn lines_are_counted_under_any_line_end() {
+        let table = read("a.csv", "\u{feff}1,a\r\n2,b\r\n\r\n3,c").unwrap();
+        assert_eq!(
+            rows(&table),
+            [
+                (1, vec!["1", "a"]),
+                (2, vec!["2", "b"]),
+                (4, vec!["3", "c"])
+            ]
+        );
+        let table = read("a.txt", "\u{feff}one\r\n\r\n two \n").unwrap();
+        assert_eq!(rows(&table), [(1, vec!["one"]), (3, vec!["two"])]);
+    }
+
+    #[test]
+    fn whole_lines_are_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let text = " one \r\n\n\ttwo";
+        std::fs::write(&path, text).unwrap();
+        let table = read_table(&path, Lines::Whole).unwrap();
+        let lines: Vec<&str> = rows(&table).into_iter().flat_map(|(_, row)| row).collect();
+        assert_eq!(lines, [" one \r\n", "\n", "\ttwo"]);
+        assert_eq!(lines.concat(), text);
+    }
+
+    #[test]
+    fn tsv_has_no_quotes() {
+        let table = read("a.tsv", "1\tsay \"x\n2\t\"y\n").unwrap();
+        assert_eq!(
+            rows(&table),
+            [(1, vec!["1", "say \"x"]), (2, vec!["2", "\"y"])]
+        );
+    }
+
+    #[test]
+    fn bad_rows_are_named_by_line() {
+        for (content, message) in [
+            (
+                "a,b\n1,2\n\n3\n".as_bytes(),
+                "line 4 of a.csv has 1 fields where the first row has 2",
+            ),
+            (
+                b"a,b\n1,2\n3,\"x\n4,5\n",
+                "a quote in the row that starts in line 3 of a.csv is never closed",
+            ),
+            (
+                b"a,b\n3,\"x",
+                "a quote in the row that starts in line 2 of a.csv is never closed",
+            ),
+            (
+                b"a,b\n1,\xff\n",
+                "line 2 of a.csv is not UTF-8: convert the file",
+            ),
+            (b"", "a.csv has no rows"),
+            (b"\n\n", "a.csv has no rows"),
+        ] {
+            assert_eq!(read("a.csv", content).unwrap_err(), message);
+        }
+        assert_eq!(
+            read("a.txt", b"ok\n\xff\n").unwrap_err(),
+            "line 2 of a.txt is not UTF-8: convert the file"
+        );
+        assert!(
+            read("a.xml", "{}")
+                .unwrap_err()
+                .starts_with("cannot tell the format of a.xml")
+        );
+    }
+}

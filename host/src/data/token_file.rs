@@ -310,7 +310,9 @@ impl Layout {
                 ));
             }
             DataKind::Pairs if !rows.is_multiple_of(2) => {
-                return Err(format!("its {name} split has {rows} rows, which are no pairs"));
+                return Err(format!(
+                    "its {name} split has {rows} rows, which are no pairs"
+                ));
             }
             DataKind::Text | DataKind::Blocks | DataKind::Pairs => {}
         }
@@ -321,7 +323,9 @@ impl Layout {
 /// The first number of a section that is wrong.
 fn first_of<T: Number>(section: Option<Section<T>>, wrong: impl Fn(T) -> bool) -> Option<T> {
     let section = section?;
-    section.range(0..section.len()).find(|&number| wrong(number))
+    section
+        .range(0..section.len())
+        .find(|&number| wrong(number))
 }
 
 /// Where the sections lie that start at `at` and must end at `end`.
@@ -354,7 +358,11 @@ fn sections(header: &Header, at: usize, end: usize) -> Result<[SplitSections; 3]
             ids: take(Some(tokens), 4, "ids", split)?,
             labels: labelled
                 .then(|| {
-                    let count = if header.kind == DataKind::Tags { tokens } else { rows };
+                    let count = if header.kind == DataKind::Tags {
+                        tokens
+                    } else {
+                        rows
+                    };
                     take(Some(count), 4, "labels", split)
                 })
                 .transpose()?,

@@ -142,7 +142,10 @@ fn tagged(
     });
     let words: Vec<&[String]> = words.collect();
     let (mut all, mut tags) = (Vec::with_capacity(rows.len()), Vec::new());
-    for (row, (encoded, words)) in rows.rows.iter().zip(tokenizer.encode_words(&words, max_length)?)
+    for (row, (encoded, words)) in rows
+        .rows
+        .iter()
+        .zip(tokenizer.encode_words(&words, max_length)?)
     {
         let of_words = match &row.label {
             Some(Label::Tags(tags)) => tags.as_slice(),
@@ -158,4 +161,159 @@ fn tagged(
         all.push(encoded);
     }
     Ok((all, tags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{BatchLabels, batch, builtin_vocabulary, load_text};
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::from_vocabulary(&builtin_vocabulary()).unwrap()
+    }
+
+    /// The splits of a train file, the validation split being a copy of it.
+    fn tokens_of(
+        kind: DataKind,
+        name: &str,
+        content: &str,
+        change: impl FnOnce(&mut DataSpec),
+    ) -> Result<TokenSplits, DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        let mut spec = DataSpec {
+            kind,
+            train_file: Some(file.clone()),
+            validation_file: Some(file),
+            ..crate::data::load::test_spec()
+        };
+        change(&mut spec);
+        tokenise(&load_text(&spec)?, &tokenizer(), &within(&spec, 64)?)
+    }
+
+    #[test]
+    fn text_becomes_tokens() {
+        let spec = DataSpec {
+            path: Some("builtin:topics".into()),
+            test_size: Some(100),
+            max_length: 16,
+            ..crate::data::load::test_spec()
+        };
+        let text = load_text(&spec).unwrap();
+        let splits = tokenise(&text, &tokenizer(), &spec).unwrap();
+        assert_eq!(
+            (
+                splits.train.rows(),
+                splits.validation.rows(),
+                splits.test.rows()
+            ),
+            (1800, 200, 100)
+        );
+        assert_eq!(
+            splits.label_names,
+            ["astronomy", "cooking", "finance", "football"]
+        );
+        assert!((0..100).all(|row| splits.test.row(row).len() <= 16));
+        let Some(Label::Class(class)) = text.test.rows[5].label else {
+            panic!("topics have classes")
+        };
+        assert_eq!(
+            splits.test.labels(&[5]),
+            Some(BatchLabels::Whole(vec![i64::from(class)]))
+        );
+        assert_eq!(splits.special.mask, Some(4));
+        assert!(
+            (0..1800).all(|row| splits.train.row(row).all(|id| id != 1)),
+            "no word is unknown"
+        );
+        let again = tokenise(&load_text(&spec).unwrap(), &tokenizer(), &spec).unwrap();
+        let ids = |splits: &TokenSplits| {
+            (0..1800)
+                .map(|row| splits.train.row(row).collect())
+                .collect::<Vec<Vec<u32>>>()
+        };
+        assert_eq!(ids(&again), ids(&splits));
+    }
+
+    #[test]
+    fn the_first_token_of_a_word_has_its_tag() {
+        let csv = "words,tags\nthe zz chef zz,O X O X\n";
+        let splits = tokens_of(DataKind::Tags, "a.csv", csv, |_| {}).unwrap();
+        // [CLS] the z ##z chef z ##z [SEP]
+        let labels = batch(&splits.train, &[0]).labels;
+        assert_eq!(
+            labels,
+            Some(BatchLabels::Whole(vec![-100, 0, 1, -100, 0, 1, -100, -100]))
+        );
+        let cut = tokens_of(DataKind::Tags, "a.csv", csv, |spec| spec.max_length = 5).unwrap();
+        assert_eq!(
+            batch(&cut.train, &[0]).labels,
+            Some(BatchLabels::Whole(vec![-100, 0, 1, -100, -100]))
+        );
+    }
+
+    #[test]
+    fn pairs_stay_together() {
+        let rows =
+            (0..6).map(|n| format!("{{\"chosen\": \"the {n}\", \"rejected\": \"chef {n}\"}}\n"));
+        let splits = tokens_of(
+            DataKind::Pairs,
+            "a.jsonl",
+            &rows.collect::<String>(),
+            |_| {},
+        )
+        .unwrap();
+        assert_eq!((splits.train.rows(), splits.train.units()), (12, 6));
+        let packed = batch(&splits.train, &[4, 1]);
+        assert_eq!((packed.labels, packed.bytes), (None, None));
+        let rows: Vec<&[i64]> = packed
+            .offsets
+            .windows(2)
+            .map(|ends| &packed.ids[ends[0] as usize..ends[1] as usize])
+            .collect();
+        assert_eq!(rows.len(), 4);
+        for pair in rows.chunks(2) {
+            assert_ne!(pair[0][1], pair[1][1]);
+            assert_eq!(
+                pair[0][2], pair[1][2],
+                "both texts of a pair end with its number"
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_must_fit_the_model() {
+        let blocks = |block_size, stride| {
+            let text = "the chef baked .\n".repeat(60);
+            tokens_of(DataKind::Blocks, "a.txt", &text, |spec| {
+                spec.block_size = block_size;
+                spec.stride = stride;
+            })
+            .map(|splits| (splits.train.rows(), splits.validation.rows()))
+            .map_err(|error| error.to_string())
+        };
+        // 6 tokens a line, with [CLS] and [SEP].
+        assert_eq!(blocks(None, None), Ok((5, 5)));
+        assert_eq!(blocks(Some(36), Some(12)), Ok((28, 10)));
+        assert_eq!(
+            blocks(Some(65), None).unwrap_err(),
+            "data.block_size 65 is more than the model's 64 positions"
+        );
+        assert_eq!(
+            blocks(Some(8), Some(9)).unwrap_err(),
+            "data.stride 9 is more than data.block_size 8: text between two blocks would be lost"
+        );
+        let short = tokens_of(
+            DataKind::Blocks,
+            "a.txt",
+            "the chef .\nthe chef .\n",
+            |_| {},
+        );
+        assert_eq!(
+            short.unwrap_err().to_string(),
+            "the train split has 10 tokens, which is less than one block of 64: \
+             lower data.block_size, or give it more text"
+        );
+    }
 }

@@ -133,12 +133,9 @@ impl Tokenizer {
                 .map(|words| InputSequence::from(words.to_vec()))
                 .collect::<Vec<_>>();
             let encoded = inner.encode_batch(chunk, true)?;
-            let words = encoded.iter().map(|encoding| {
-                (
-                    Encoded::of(encoding),
-                    encoding.get_word_ids().to_vec(),
-                )
-            });
+            let words = encoded
+                .iter()
+                .map(|encoding| (Encoded::of(encoding), encoding.get_word_ids().to_vec()));
             Ok(words.collect())
         })
     }
@@ -370,7 +367,9 @@ fn byte_level(
     let post_processor = match (vocab.get("<s>"), vocab.get("</s>")) {
         (Some(start), Some(end)) => json!({"type": "RobertaProcessing", "sep": ["</s>", end],
             "cls": ["<s>", start], "trim_offsets": true, "add_prefix_space": prefix}),
-        _ => json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true}),
+        _ => {
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true})
+        }
     };
     let tokenizer = json!({
         "version": "1.0",
@@ -407,8 +406,14 @@ mod tests {
         Tokenizer::from_vocabulary(&builtin_vocabulary()).unwrap()
     }
 
-    fn words(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
-        ids.iter()
+    fn ids(encoded: &[Encoded]) -> Vec<Vec<u32>> {
+        encoded.iter().map(|encoded| encoded.ids.clone()).collect()
+    }
+
+    fn words(tokenizer: &Tokenizer, encoded: &Encoded) -> Vec<String> {
+        encoded
+            .ids
+            .iter()
             .map(|&id| tokenizer.inner.id_to_token(id).unwrap())
             .collect()
     }
@@ -428,6 +433,7 @@ mod tests {
             ["[CLS]", "the", "the", "the", "the", "[SEP]"]
         );
         assert_eq!(words(&tokenizer, &ids[2]), ["[CLS]", "[SEP]"]);
+        assert_eq!([ids[0].cut, ids[1].cut, ids[2].cut], [false, true, false]);
         assert_eq!(tokenizer.vocab_size(), builtin_vocabulary().len());
         assert_eq!(
             tokenizer.special_tokens(),
@@ -446,7 +452,11 @@ mod tests {
     fn a_folder_may_hold_vocab_txt() {
         let folder = tempfile::tempdir().unwrap();
         let fails = || Tokenizer::open(folder.path()).err().unwrap().to_string();
-        assert!(fails().starts_with("no tokenizer.json and no vocab.txt in "));
+        assert!(
+            fails().starts_with(
+                "no tokenizer.json, no vocab.json with merges.txt and no vocab.txt in "
+            )
+        );
         std::fs::write(
             folder.path().join("vocab.txt"),
             "[PAD]\n[UNK]\n[CLS]\n[SEP]\n",
@@ -464,19 +474,17 @@ mod tests {
             "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nA\n",
         )
         .unwrap();
-        let ids = || {
-            Tokenizer::open(folder.path())
-                .unwrap()
-                .encode_batch(&["A a"], 8)
-                .unwrap()
+        let found = || {
+            let tokenizer = Tokenizer::open(folder.path()).unwrap();
+            ids(&tokenizer.encode_batch(&["A a"], 8).unwrap())
         };
-        assert_eq!(ids(), [[2, 5, 5, 3]]);
+        assert_eq!(found(), [[2, 5, 5, 3]]);
         std::fs::write(
             folder.path().join("tokenizer_config.json"),
             r#"{"do_lower_case": false}"#,
         )
         .unwrap();
-        assert_eq!(ids(), [[2, 6, 5, 3]]);
+        assert_eq!(found(), [[2, 6, 5, 3]]);
         std::fs::write(folder.path().join("tokenizer.json"), "{").unwrap();
         assert!(fails().contains("tokenizer.json: "));
     }
@@ -491,12 +499,8 @@ mod tests {
         let tokenizer = Tokenizer::from_vocabulary(&strings("vocabulary")).unwrap();
         let max_length = reference["max_length"].as_u64().unwrap() as usize;
         let expected: Vec<Vec<u32>> = serde_json::from_value(reference["ids"].clone()).unwrap();
-        assert_eq!(
-            tokenizer
-                .encode_batch(&strings("texts"), max_length)
-                .unwrap(),
-            expected
-        );
+        let encoded = tokenizer.encode_batch(&strings("texts"), max_length);
+        assert_eq!(ids(&encoded.unwrap()), expected);
     }
 
     /// `references/minilm_ag_news.json` is made by `scripts/references/tokenizer.py`.
@@ -523,11 +527,12 @@ mod tests {
             test_size: Some(lengths.len()),
             ..crate::data::load::test_spec()
         };
-        let texts = crate::data::load_text(&spec).unwrap().test.texts;
+        let text = crate::data::load_text(&spec).unwrap();
+        let texts = crate::data::tokenise::texts(&text.test);
         let check = |folder: &Path| {
             let tokenizer = Tokenizer::open(folder).unwrap();
             assert_eq!(tokenizer.vocab_size(), 30_522);
-            let ids = tokenizer.encode_batch(&texts, 64).unwrap();
+            let ids = ids(&tokenizer.encode_batch(&texts, 64).unwrap());
             assert_eq!(ids.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
             let bytes: Vec<u8> = ids
                 .iter()
@@ -545,5 +550,60 @@ mod tests {
         )
         .unwrap();
         check(vocab_only.path());
+    }
+
+    /// The letters of "low" and "er", which merge, and a space as byte-level BPE writes it.
+    fn byte_level_folder(special: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = ["l", "o", "w", "e", "r", "Ġ", "Ċ", "lo", "low", "er", "Ġlow"];
+        let vocab: Map<String, Value> = tokens
+            .iter()
+            .chain(special)
+            .enumerate()
+            .map(|(id, token)| ((*token).to_owned(), id.into()))
+            .collect();
+        let vocab = Value::Object(vocab).to_string();
+        std::fs::write(folder.path().join("vocab.json"), vocab).unwrap();
+        let merges = "#version: 0.2\nl o\nlo w\ne r\nĠ low\n";
+        std::fs::write(folder.path().join("merges.txt"), merges).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_folder_may_hold_byte_level_bpe() {
+        let folder = byte_level_folder(&["<|endoftext|>"]);
+        let gpt2 = Tokenizer::open(folder.path()).unwrap();
+        assert_eq!(gpt2.special_tokens().all, [11]);
+        let covered = gpt2.encode_whole(&["lower  low\n", ""]).unwrap();
+        assert_eq!(covered[0].ids, [8, 9, 5, 10, 6]);
+        assert_eq!(covered[0].bytes.iter().sum::<u32>(), 11);
+        assert_eq!((covered[1].ids.len(), covered[1].bytes.len()), (0, 0));
+        // Each word of a list is one with a space before it.
+        let words = ["low", "low"].map(str::to_owned);
+        let (encoded, of) = gpt2.encode_words(&[&words], 8).unwrap().remove(0);
+        assert_eq!((encoded.ids, of), (vec![10, 10], vec![Some(0), Some(1)]));
+
+        let folder = byte_level_folder(&["<s>", "</s>", "<mask>"]);
+        let roberta = Tokenizer::open(folder.path()).unwrap();
+        assert_eq!(
+            ids(&roberta.encode_batch(&["low"], 8).unwrap()),
+            [[11, 8, 12]]
+        );
+        assert_eq!(roberta.special_tokens().mask, Some(13));
+        let (_, of) = roberta.encode_words(&[&words], 8).unwrap().remove(0);
+        assert_eq!(of, [None, Some(0), Some(1), None]);
+    }
+
+    #[test]
+    fn all_bytes_of_a_text_are_its_tokens() {
+        let texts = ["The chef, baked.", "  é ü 🙂 中 ", "the", "\n\n"];
+        for (text, covered) in texts.iter().zip(builtin().encode_whole(&texts).unwrap()) {
+            assert_eq!(covered.bytes.len(), covered.ids.len());
+            assert_eq!(
+                covered.bytes.iter().sum::<u32>() as usize,
+                text.len(),
+                "{text:?}"
+            );
+        }
     }
 }

@@ -180,9 +180,7 @@ pub fn packed(
     let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(setup.device);
     let labels_of = |labels| match labels {
         BatchLabels::Whole(labels) => tensor(&labels),
-        BatchLabels::Numbers(numbers) => {
-            Tensor::f_from_slice(&numbers)?.f_to_device(setup.device)
-        }
+        BatchLabels::Numbers(numbers) => Tensor::f_from_slice(&numbers)?.f_to_device(setup.device),
     };
     let plain = HeadBatch {
         tokens: tensor(&ids)?,
