@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::data::InspectArgs;
 use crate::spec::schema::{self, Fallback, Key, Kind};
 use crate::spec::{Layer, Origin, RawSpec, SpecError, Value};
 
@@ -108,6 +109,9 @@ pub enum Subcommands {
     /// List plugins, or look into one, without running them
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look at data: columns, classes, lengths
+    #[command(subcommand)]
+    Data(DataCommand),
     /// List every key of an experiment file, with default and meaning
     Keys,
     /// Carry out runs for a parent process
@@ -131,6 +135,12 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show what a data set holds, as a run would read it
+    Inspect(InspectArgs),
 }
 
 impl ExperimentArgs {

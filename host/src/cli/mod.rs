@@ -8,6 +8,7 @@
 pub mod args;
 pub mod exit;
 
+mod data;
 mod experiment;
 mod failure;
 mod logging;
@@ -15,7 +16,7 @@ mod output;
 mod plugin;
 mod watch;
 
-use args::{Cli, PluginCommand, Subcommands};
+use args::{Cli, DataCommand, PluginCommand, Subcommands};
 use exit::Exit;
 use failure::Failure;
 
@@ -40,6 +41,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Some(Subcommands::Plugin(PluginCommand::Inspect { file, json })) => {
             plugin::inspect(file, *json)
         }
+        Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

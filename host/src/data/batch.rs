@@ -43,7 +43,7 @@ pub fn batch(tokens: &Tokens, units: &[u32]) -> Batch {
         ids,
         offsets,
         labels: tokens.labels(&rows),
-        bytes: rows.iter().map(|&row| tokens.bytes(row)).sum(),
+        bytes: tokens.bytes(&rows),
     }
 }
 

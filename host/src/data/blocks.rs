@@ -111,7 +111,7 @@ mod tests {
                 serde_json::from_value(reference[name]["blocks"].clone()).unwrap();
             assert_eq!(blocks, expected, "{name}");
             let bytes: Vec<Option<u64>> = (0..splits.train.rows())
-                .map(|row| splits.train.bytes(row))
+                .map(|row| splits.train.bytes(&[row]))
                 .collect();
             assert_eq!(serde_json::json!(bytes), reference[name]["bytes"], "{name}");
         }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::{SchemaDescriptor, Type};
 use serde_json::Value;
 
 use super::error::{DataError, Unit};
 use super::features::class_names;
+use super::parquet_pages::CheckedPages;
 use super::table::{Cell, ClassNames, Names, Record, Table};
 
 /// Records that are read at a time, so that no count that the file claims takes memory by itself.
@@ -28,13 +30,14 @@ pub(super) fn read(file: impl ChunkReader + 'static, path: &Path) -> Result<Tabl
             problem: problem.lines().next().unwrap_or_default().to_owned(),
         }
     };
+    let length = file.len();
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let columns = columns(schema);
     let mut records: Vec<Record> = Vec::new();
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(failed)?;
-        append(&mut records, &columns, group.as_ref()).map_err(failed)?;
+        append(&mut records, &columns, group.as_ref(), length).map_err(failed)?;
     }
     Ok(Table {
         path: path.to_owned(),
@@ -171,7 +174,9 @@ fn append(
     records: &mut Vec<Record>,
     columns: &[Column],
     group: &dyn RowGroupReader,
+    length: u64,
 ) -> Result<(), ParquetError> {
+    check_places(group.metadata(), length)?;
     let rows = usize::try_from(group.metadata().num_rows())
         .map_err(|_| ParquetError::General("a negative number of rows".to_owned()))?;
     let mut cells = Vec::with_capacity(columns.len());
@@ -205,6 +210,25 @@ fn append(
     Ok(())
 }
 
+/// The columns must lie in the file, which the reader takes for granted.
+fn check_places(group: &RowGroupMetaData, length: u64) -> Result<(), ParquetError> {
+    let inside = |column: &ColumnChunkMetaData| {
+        let start = column
+            .dictionary_page_offset()
+            .unwrap_or(column.data_page_offset());
+        let end = start.checked_add(column.compressed_size())?;
+        let end = u64::try_from(end).ok()?;
+        Some(start >= 0 && column.compressed_size() >= 0 && end <= length)
+    };
+    let columns = group.columns().iter();
+    match columns.map(inside).all(|inside| inside == Some(true)) {
+        true => Ok(()),
+        false => Err(ParquetError::General(
+            "a column lies outside the file".to_owned(),
+        )),
+    }
+}
+
 /// One cell for each of the `rows` of a column; `filled` is that of [`Form::List`].
 fn read_column(
     group: &dyn RowGroupReader,
@@ -225,7 +249,11 @@ fn read_column(
             .map_err(|_| ParquetError::General("a text that is not UTF-8".to_owned()))
     };
     let int = |value: i64| Ok(Cell::Int(value));
-    match group.get_column_reader(leaf)? {
+    let pages = CheckedPages::new(group.get_column_page_reader(leaf)?);
+    match get_column_reader(
+        group.metadata().column(leaf).column_descr_ptr(),
+        Box::new(pages),
+    ) {
         ColumnReader::BoolColumnReader(reader) => {
             read_cells(reader, &shape, |&value| Ok(Cell::Bool(value)))
         }

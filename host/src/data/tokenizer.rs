@@ -433,7 +433,7 @@ mod tests {
             ["[CLS]", "the", "the", "the", "the", "[SEP]"]
         );
         assert_eq!(words(&tokenizer, &ids[2]), ["[CLS]", "[SEP]"]);
-        assert_eq!([ids[0].cut, ids[1].cut, ids[2].cut], [false, true, false]);
+        assert_eq!([ids[0].cut, ids[1].cut, ids[2].cut], [true, true, false]);
         assert_eq!(tokenizer.vocab_size(), builtin_vocabulary().len());
         assert_eq!(
             tokenizer.special_tokens(),

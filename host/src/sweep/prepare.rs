@@ -181,7 +181,7 @@ impl Parts {
         if let Some(known) = self.data.get(&key) {
             return Ok(known.clone());
         }
-        let tokenizer = tokenizer(&model.files)?;
+        let tokenizer = tokenizer_of(&model.files)?;
         let spec = &data::within(spec, model.files.max_positions()?)?;
         let sha256 = sha256(format!("{}{}", source_sha256(spec)?, tokenizer.sha256()).as_bytes());
         let tokens = self
@@ -227,7 +227,11 @@ fn cut_name(sha256_of_source: &str, spec: &DataSpec) -> String {
     sha256(all.to_string().as_bytes())[..16].to_owned()
 }
 
-fn tokenizer(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
+/// The tokenizer of a model.
+///
+/// # Errors
+/// When it is missing or unusable.
+pub fn tokenizer_of(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
     match files {
         ModelFiles::Folder(folder) => Ok(Tokenizer::open(folder)?),
         ModelFiles::Builtin(builtin) => {
