@@ -51,7 +51,8 @@ pub struct ComponentManifest {
 }
 
 /// What a row of the data is to a head.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DataKind {
     /// A text, with its class where the data has classes.
     #[default]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::data::InspectArgs;
 use crate::spec::schema::{self, Fallback, Key, Kind};
 use crate::spec::{Device, Layer, Origin, RawSpec, SpecError, Value};
 
@@ -117,6 +118,9 @@ pub enum Subcommands {
     Model(ModelCommand),
     /// Write text with a decoder, or with one that a run has trained
     Generate(GenerateArgs),
+    /// Look at data: columns, classes, lengths
+    #[command(subcommand)]
+    Data(DataCommand),
     /// List every key of an experiment file, with default and meaning
     Keys,
     /// Carry out runs for a parent process
@@ -237,6 +241,12 @@ pub enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show what a data set holds, as a run would read it
+    Inspect(InspectArgs),
 }
 
 impl ExperimentArgs {

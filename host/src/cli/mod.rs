@@ -8,6 +8,7 @@
 pub mod args;
 pub mod exit;
 
+mod data;
 mod experiment;
 mod failure;
 mod generate;
@@ -18,7 +19,7 @@ mod output;
 mod plugin;
 mod watch;
 
-use args::{Cli, ModelCommand, PluginCommand, Subcommands};
+use args::{Cli, DataCommand, ModelCommand, PluginCommand, Subcommands};
 use exit::Exit;
 use failure::Failure;
 
@@ -55,6 +56,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
             model::inspect(path, *json)
         }
         Some(Subcommands::Generate(args)) => generate::run(args),
+        Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::print;
-use super::plugin::aligned;
+use super::output::{aligned, print};
 use crate::model::{
     HeadLayerKind, HeadLayerReport, HeadReport, Inspection, LayerReport, Pooled, WeightSummary,
     grouped,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output::print;
+use super::output::{aligned, print};
 use crate::plugins::{PluginFile, search_folders, survey};
 
 /// Lists the plugin files of the searched folders, unusable ones and those that clash with another included.
@@ -137,22 +137,4 @@ fn bounds(parameter: &Parameter) -> String {
         }
         (None, None) => String::new(),
     }
-}
-
-/// Rows as columns that are as wide as they need to be.
-pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    });
-    let line = |row: &[String; N]| {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
 }

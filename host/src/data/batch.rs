@@ -1,48 +1,49 @@
 //! Rows packed for a model: no padding.
 
-use super::tokens::Tokens;
+use super::tokens::{BatchLabels, Tokens};
 use crate::random::Stream;
 
 /// Rows one after the other, as a model takes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Token ids, `[total]`.
     pub ids: Vec<i64>,
     /// `[rows + 1]` from 0: row i is `ids[offsets[i]..offsets[i + 1]]`.
     pub offsets: Vec<i64>,
-    /// Classes, `[rows]`, where the rows have any.
-    pub labels: Option<Vec<i64>>,
+    /// Where the rows have any.
+    pub labels: Option<BatchLabels>,
+    /// Of blocks, the bytes of text in UTF-8 that the predicted tokens cover: all tokens of a row but its first.
+    pub bytes: Option<u64>,
 }
 
-/// The order of the train rows in an epoch (from 1), drawn by the stream (`seed`, "data", "order/EPOCH").
+/// The order of the train split's units in an epoch (from 1), drawn by the stream (`seed`, "data", "order/EPOCH").
 ///
 /// # Panics
-/// When there are 2^32 rows or more.
-pub fn order(rows: usize, seed: u64, epoch: usize) -> Vec<u32> {
-    let rows = u32::try_from(rows).expect("a split has fewer than 2^32 rows");
-    let mut order: Vec<u32> = (0..rows).collect();
+/// When there are 2^32 units or more.
+pub fn order(units: usize, seed: u64, epoch: usize) -> Vec<u32> {
+    let units = u32::try_from(units).expect("a split has fewer than 2^32 units");
+    let mut order: Vec<u32> = (0..units).collect();
     Stream::named(seed, "data", &format!("order/{epoch}")).shuffle(&mut order);
     order
 }
 
-/// These rows, in this order.
+/// The rows of these units, in this order.
 ///
 /// # Panics
-/// When there is no such row.
-pub fn batch(tokens: &Tokens, rows: &[u32]) -> Batch {
+/// When there is no such unit.
+pub fn batch(tokens: &Tokens, units: &[u32]) -> Batch {
+    let rows = tokens.rows_of(units);
     let mut ids = Vec::new();
     let mut offsets = vec![0];
-    for &row in rows {
-        ids.extend(tokens.row(row as usize).map(i64::from));
+    for &row in &rows {
+        ids.extend(tokens.row(row).map(i64::from));
         offsets.push(ids.len() as i64);
     }
-    let labels = rows
-        .iter()
-        .map(|&row| tokens.label(row as usize).map(i64::from));
     Batch {
         ids,
         offsets,
-        labels: tokens.labelled().then(|| labels.flatten().collect()),
+        labels: tokens.labels(&rows),
+        bytes: tokens.bytes(&rows),
     }
 }
 

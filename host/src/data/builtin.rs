@@ -14,7 +14,6 @@ mod words;
 use std::collections::BTreeSet;
 
 use super::columns::LabelColumn;
-use super::labels::RawLabels;
 use crate::random::Stream;
 use topics::{Row, Writer};
 
@@ -39,17 +38,19 @@ pub(super) fn rows(set: &str, split: &str) -> Vec<Row> {
     }
 }
 
-/// Their labels, names of topics, where the set has any.
-pub(super) fn labels(set: &str, rows: &[Row]) -> Option<RawLabels> {
-    let name = |row: &Row| words::TOPIC_NAMES[row.topic as usize].to_owned();
-    (set == "topics").then(|| RawLabels {
-        column: LabelColumn {
-            at: 0,
-            base: 0,
-            why: "",
-        },
-        values: rows.iter().map(name).collect(),
+/// The column of a set's labels, names of topics, where it has any.
+pub(super) fn label_column(set: &str) -> Option<LabelColumn> {
+    (set == "topics").then_some(LabelColumn {
+        at: 0,
+        base: 0,
+        why: "",
     })
+}
+
+impl Row {
+    pub fn topic_name(&self) -> &'static str {
+        words::TOPIC_NAMES[self.topic as usize]
+    }
 }
 
 /// A `WordPiece` vocabulary for the built-in sets, the lines of a `vocab.txt`: the special tokens of BERT, letters,

@@ -1,94 +1,105 @@
 //! Reads the sources and splits them.
 
-use std::path::PathBuf;
+use lorahost_plugin_api::protocol::DataKind;
 
-use super::builtin;
-use super::columns::Columns;
 use super::error::DataError;
 use super::labels::{Classes, RawLabels};
+use super::rows::{RawRows, Rows};
 use super::source::{Source, Sources};
-use super::table::read_table;
+use super::table::Cell;
 use crate::random::Stream;
 use crate::spec::DataSpec;
 
-/// Text, split and cut to size.
-#[derive(Debug, Clone, PartialEq, Eq)]
+pub use super::rows::{Label, Text, TextRow};
+
+/// Text, split and, but for blocks, cut to size.
+#[derive(Debug, Clone, PartialEq)]
 pub struct TextSplits {
+    pub kind: DataKind,
     pub train: TextRows,
     /// From its own file, else the share `validation_fraction` of the train rows.
     pub validation: TextRows,
     /// Without rows where the data have no test split.
     pub test: TextRows,
-    /// By class; empty where the rows have no labels.
+    /// By class or tag; empty where the rows have neither.
     pub label_names: Vec<String>,
 }
 
 /// The rows of one split.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TextRows {
-    /// Where they come from, for errors.
-    pub file: PathBuf,
-    pub texts: Vec<String>,
-    /// Each row's line in the file, from 1.
-    pub lines: Vec<u64>,
-    /// Each row's class, an index of [`TextSplits::label_names`].
-    pub labels: Option<Vec<u32>>,
-}
+pub type TextRows = Rows<TextRow>;
 
 /// Reads the data of a spec, splits the train rows and cuts each split to its size.
 ///
 /// # Errors
 /// When a source, column or label is missing or wrong; row errors name file and line.
 pub fn load_text(spec: &DataSpec) -> Result<TextSplits, DataError> {
-    let sources = Sources::find(spec)?;
-    let raw = RawRows::read(&sources.train, spec)?;
-    let classes = raw
-        .labels
-        .as_ref()
-        .map(|labels| Classes::of(labels, &raw.file, &raw.lines))
-        .transpose()?;
-    let train_file = raw.file.clone();
-    let read = |source: &Source| {
-        let raw = RawRows::read(source, spec)?;
-        if classes.is_some() && raw.labels.is_none() {
+    load_from(&Sources::find(spec)?, spec)
+}
+
+/// As [`load_text`], from these sources.
+pub(super) fn load_from(sources: &Sources, spec: &DataSpec) -> Result<TextSplits, DataError> {
+    let train = RawRows::read(&sources.train, sources, spec)?;
+    let labelled = train.label.is_some();
+    let classes = match spec.kind {
+        DataKind::Classes | DataKind::Tags => classes_of(&train)?,
+        _ => None,
+    };
+    let read = |name: &str, source: &Option<Source>| {
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let raw = RawRows::read(source, sources, spec)?;
+        if labelled && raw.label.is_none() {
             return Err(DataError::Unlabelled {
-                path: raw.file,
-                train: train_file.clone(),
+                path: raw.rows.path(),
+                train: train.rows.path(),
             });
         }
-        raw.classified(classes.as_ref())
+        if raw.is_without_classes() {
+            tracing::warn!(
+                "the {name} split is left out: each of its labels is -1, which stands for none ({})",
+                raw.rows.path().display()
+            );
+            return Ok(None);
+        }
+        text_rows(&raw, classes.as_ref()).map(Some)
     };
-    let validation = sources.validation.as_ref().map(read).transpose()?;
-    let test = sources
-        .test
-        .as_ref()
-        .map(read)
-        .transpose()?
-        .unwrap_or_default();
-
-    let (train, validation) = split_train(&raw.classified(classes.as_ref())?, validation, spec)?;
-    let splits = TextSplits {
-        train: train.cut("train", spec.train_size),
-        validation: validation.cut("validation", spec.validation_size),
-        test: test.cut("test", spec.test_size),
+    let validation = read("validation", &sources.validation)?;
+    let test = read("test", &sources.test)?.unwrap_or_default();
+    let train = text_rows(&train, classes.as_ref())?;
+    let (train, validation) = split_train(train, validation, spec)?;
+    let mut splits = TextSplits {
+        kind: spec.kind,
+        train,
+        validation,
+        test,
         label_names: classes.map_or(Vec::new(), |classes| classes.names().to_vec()),
     };
+    if spec.kind != DataKind::Blocks {
+        splits.train.cut("train", spec.train_size);
+        splits.validation.cut("validation", spec.validation_size);
+        splits.test.cut("test", spec.test_size);
+    }
     if splits.train.is_empty() {
         return Err(DataError::NoTrainRows);
     }
     Ok(splits)
 }
 
-/// Shuffles the train rows and, where there is no validation split, takes it from their end.
+/// Takes the validation split from the end of the train rows, where it has no file of its own.
+///
+/// Rows are shuffled before, since files are often sorted by class; text that is to be joined into blocks keeps its
+/// order, and is cut in two.
 fn split_train(
-    rows: &TextRows,
+    mut rows: TextRows,
     validation: Option<TextRows>,
     spec: &DataSpec,
 ) -> Result<(TextRows, TextRows), DataError> {
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    Stream::named(spec.split_seed, "data", "split").shuffle(&mut order);
+    if spec.kind != DataKind::Blocks {
+        Stream::named(spec.split_seed, "data", "split").shuffle(&mut rows.rows);
+    }
     if let Some(validation) = validation {
-        return Ok((rows.select(&order), validation));
+        return Ok((rows, validation));
     }
     let taken = (rows.len() as f64 * spec.validation_fraction).ceil() as usize;
     if taken >= rows.len() {
@@ -97,118 +108,71 @@ fn split_train(
             validation: taken,
         });
     }
-    let (train, validation) = order.split_at(rows.len() - taken);
-    Ok((rows.select(train), rows.select(validation)))
+    let validation = rows.rows.split_off(rows.len() - taken);
+    let validation = Rows {
+        files: rows.files.clone(),
+        rows: validation,
+    };
+    Ok((rows, validation))
 }
 
-impl TextRows {
-    pub fn len(&self) -> usize {
-        self.texts.len()
-    }
+fn raw_labels<'a>(
+    raw: &'a RawRows,
+    place: &'a dyn Fn(usize) -> super::error::Place,
+) -> Option<RawLabels<'a>> {
+    let label = raw.label.as_ref()?;
+    let cells = raw.rows.rows.iter().enumerate();
+    Some(RawLabels {
+        column: label.column,
+        name: &label.name,
+        values: cells
+            .flat_map(|(at, row)| row.labels.iter().map(move |cell| (cell, at)))
+            .collect(),
+        place,
+    })
+}
 
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
-    fn select(&self, rows: &[usize]) -> Self {
-        Self {
-            file: self.file.clone(),
-            texts: rows.iter().map(|&row| self.texts[row].clone()).collect(),
-            lines: rows.iter().map(|&row| self.lines[row]).collect(),
-            labels: self
-                .labels
-                .as_ref()
-                .map(|labels| rows.iter().map(|&row| labels[row]).collect()),
-        }
-    }
-
-    fn cut(mut self, split: &str, size: Option<usize>) -> Self {
-        let Some(size) = size else { return self };
-        if size > self.len() {
-            tracing::warn!(
-                "{size} {split} rows were asked for, {} are there",
-                self.len()
-            );
-        }
-        self.texts.truncate(size);
-        self.lines.truncate(size);
-        if let Some(labels) = &mut self.labels {
-            labels.truncate(size);
-        }
-        self
+/// The classes, or the tags, of the train split.
+fn classes_of(train: &RawRows) -> Result<Option<Classes>, DataError> {
+    let place = |row| train.rows.place(row);
+    let described = train
+        .label
+        .as_ref()
+        .and_then(|label| label.described.clone());
+    match (described, raw_labels(train, &place)) {
+        (Some(names), _) => Ok(Some(Classes::described(names))),
+        (None, Some(labels)) => Classes::of(&labels).map(Some),
+        (None, None) => Ok(None),
     }
 }
 
-/// The rows of one source, labels as they stand there.
-struct RawRows {
-    file: PathBuf,
-    texts: Vec<String>,
-    lines: Vec<u64>,
-    labels: Option<RawLabels>,
-}
-
-impl RawRows {
-    fn read(source: &Source, spec: &DataSpec) -> Result<Self, DataError> {
-        match source {
-            Source::File(path) => {
-                let table = read_table(path)?;
-                let columns = Columns::of(
-                    &table,
-                    spec.text_column.as_deref(),
-                    spec.label_column.as_deref(),
-                )?;
-                let rows = &table.records[usize::from(columns.header)..];
-                if rows.is_empty() {
-                    return Err(DataError::Empty { path: path.clone() });
-                }
-                let text = |fields: &[String]| match columns.text[..] {
-                    [only] => fields[only].clone(),
-                    ref several => several
-                        .iter()
-                        .map(|&at| fields[at].as_str())
-                        .collect::<Vec<_>>()
-                        .join(" "),
-                };
-                Ok(Self {
-                    file: path.clone(),
-                    texts: rows.iter().map(|row| text(&row.fields)).collect(),
-                    lines: rows.iter().map(|row| row.line).collect(),
-                    labels: columns.label.map(|column| RawLabels {
-                        column,
-                        values: rows
-                            .iter()
-                            .map(|row| row.fields[column.at].trim().to_owned())
-                            .collect(),
-                    }),
-                })
+/// The rows with what their labels mean; without labels where there are no classes.
+fn text_rows(raw: &RawRows, classes: Option<&Classes>) -> Result<TextRows, DataError> {
+    let place = |row| raw.rows.place(row);
+    let mut found = match (classes, raw_labels(raw, &place)) {
+        (Some(classes), Some(labels)) => classes.classify(&labels)?,
+        _ => Vec::new(),
+    }
+    .into_iter();
+    raw.rows.try_map(|at, row| {
+        let label = match (raw.kind, classes, &raw.label) {
+            (DataKind::Classes, Some(_), Some(_)) => found.next().map(Label::Class),
+            (DataKind::Tags, Some(_), Some(_)) => {
+                Some(Label::Tags(found.by_ref().take(row.labels.len()).collect()))
             }
-            Source::Builtin { set, split } => {
-                let rows = builtin::rows(set, split);
-                Ok(Self {
-                    file: source.path(),
-                    lines: (1..=rows.len() as u64).collect(),
-                    labels: builtin::labels(set, &rows),
-                    texts: rows.into_iter().map(|row| row.text).collect(),
-                })
-            }
-        }
-    }
-
-    /// With classes for labels; without labels where there are no classes.
-    fn classified(self, classes: Option<&Classes>) -> Result<TextRows, DataError> {
-        let labels = match (classes, &self.labels) {
-            (Some(classes), Some(labels)) => {
-                Some(classes.classify(labels, &self.file, &self.lines)?)
+            (DataKind::Numbers, _, Some(label)) => {
+                let cell = row.labels.first().unwrap_or(&Cell::Null);
+                Some(Label::Number(label.number(cell, || raw.rows.place(at))?))
             }
             _ => None,
         };
-        Ok(TextRows {
-            file: self.file,
-            texts: self.texts,
-            lines: self.lines,
-            labels,
+        Ok(TextRow {
+            file: row.file,
+            number: row.number,
+            text: row.text.clone(),
+            label,
         })
-    }
+    })
 }
 
 /// A spec without sources.
@@ -224,6 +188,7 @@ pub(super) fn test_spec() -> DataSpec {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::path::Path;
 
     use super::*;
 
@@ -240,10 +205,25 @@ mod tests {
         (folder, spec)
     }
 
+    fn of_kind(kind: DataKind, files: &[(&str, &str)]) -> Result<TextSplits, String> {
+        let (folder, spec) = folder(files);
+        let prefix = format!("{}/", folder.path().display());
+        load_text(&DataSpec { kind, ..spec })
+            .map_err(|error| error.to_string().replace(&prefix, ""))
+    }
+
     fn numbered(rows: usize) -> String {
         (0..rows).fold("label,text\n".to_owned(), |csv, row| {
             csv + &format!("{},row {row}\n", row % 2)
         })
+    }
+
+    fn texts(rows: &TextRows) -> Vec<&str> {
+        super::super::tokenise::texts(rows)
+    }
+
+    fn labels(rows: &TextRows) -> Vec<Option<Label>> {
+        rows.rows.iter().map(|row| row.label.clone()).collect()
     }
 
     #[test]
@@ -258,25 +238,16 @@ mod tests {
             ),
             (22, 3, 0)
         );
-        let mut all: Vec<&String> = splits
-            .train
-            .texts
-            .iter()
-            .chain(&splits.validation.texts)
-            .collect();
+        let mut all = [texts(&splits.train), texts(&splits.validation)].concat();
         assert_ne!(all[..3], ["row 0", "row 1", "row 2"]);
-        all.sort();
+        all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 25);
         for rows in [&splits.train, &splits.validation] {
-            for ((text, &line), &label) in rows
-                .texts
-                .iter()
-                .zip(&rows.lines)
-                .zip(rows.labels.as_ref().unwrap())
-            {
+            for (at, text) in texts(rows).into_iter().enumerate() {
                 let row: u64 = text[4..].parse().unwrap();
-                assert_eq!((line, u64::from(label)), (row + 2, row % 2));
+                assert_eq!(rows.place(at).number, row + 2);
+                assert_eq!(rows.rows[at].label, Some(Label::Class(row as u32 % 2)));
             }
         }
         let cut = load_text(&DataSpec {
@@ -285,14 +256,14 @@ mod tests {
             ..spec.clone()
         })
         .unwrap();
-        assert_eq!(cut.train.texts, splits.train.texts[..5]);
-        assert_eq!(cut.validation.texts, splits.validation.texts[..1]);
+        assert_eq!(texts(&cut.train), texts(&splits.train)[..5]);
+        assert_eq!(texts(&cut.validation), texts(&splits.validation)[..1]);
         let other = load_text(&DataSpec {
             split_seed: 1,
             ..spec
         })
         .unwrap();
-        assert_ne!(other.train.texts, splits.train.texts);
+        assert_ne!(other.train, splits.train);
     }
 
     #[test]
@@ -309,9 +280,10 @@ mod tests {
         })
         .unwrap();
         assert_eq!(splits.train.len(), 9);
-        assert_eq!(splits.validation.texts, ["row 0", "row 1", "row 2"]);
-        assert_eq!(splits.test.texts, ["row 0", "row 1"]);
-        assert_eq!(splits.test.labels, Some(vec![0, 1]));
+        assert_eq!(texts(&splits.validation), ["row 0", "row 1", "row 2"]);
+        assert_eq!(texts(&splits.test), ["row 0", "row 1"]);
+        let classes = [0, 1].map(|class| Some(Label::Class(class)));
+        assert_eq!(labels(&splits.test), classes);
         assert_eq!(splits.label_names, ["0", "1"]);
     }
 
@@ -320,7 +292,7 @@ mod tests {
         let (_folder, spec) = folder(&[("train.txt", "a\nb\n\nc\n"), ("test.txt", "d")]);
         let splits = load_text(&spec).unwrap();
         assert_eq!(splits.train.len() + splits.validation.len(), 3);
-        assert_eq!((splits.train.labels, splits.label_names.len()), (None, 0));
+        assert!(splits.train.rows[0].label.is_none() && splits.label_names.is_empty());
         let named = load_text(&DataSpec {
             text_column: Some("text".into()),
             ..spec
@@ -334,10 +306,162 @@ mod tests {
     }
 
     #[test]
+    fn text_alone_has_no_labels_whatever_the_file_has() {
+        let files = [
+            ("train.csv", numbered(9)),
+            ("test.csv", "text\na\n".to_owned()),
+        ];
+        let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+        let splits = of_kind(DataKind::Text, &files).unwrap();
+        assert_eq!(
+            (labels(&splits.test), splits.label_names.len()),
+            (vec![None], 0)
+        );
+    }
+
+    #[test]
+    fn text_for_blocks_keeps_its_order_and_its_lines() {
+        let text = "one\n\n two\nthree\n";
+        let splits = of_kind(DataKind::Blocks, &[("train.txt", text)]).unwrap();
+        assert_eq!(texts(&splits.train), ["one\n", "\n", " two\n"]);
+        assert_eq!(texts(&splits.validation), ["three\n"]);
+    }
+
+    #[test]
+    fn numbers_are_finite() {
+        let rows = |value: &str| format!("{{\"text\": \"a\", \"score\": {value}}}\n");
+        let file = [rows("1"), rows("-2.5"), rows("\"0.5\"")].concat();
+        let splits = of_kind(
+            DataKind::Numbers,
+            &[("train.jsonl", &file), ("dev.jsonl", &file)],
+        )
+        .unwrap();
+        let numbers = [1.0, -2.5, 0.5].map(|number| Some(Label::Number(number)));
+        assert_eq!(labels(&splits.validation), numbers);
+        for (value, found) in [
+            ("\"high\"", "`high`"),
+            ("null", "nothing"),
+            ("1e300", "1e300"),
+            ("[1]", "a list"),
+        ] {
+            let file = [rows("1"), rows(value)].concat();
+            let error = of_kind(DataKind::Numbers, &[("train.jsonl", &file)]).unwrap_err();
+            let found = if value == "1e300" {
+                "1".to_owned() + &"0".repeat(300)
+            } else {
+                found.to_owned()
+            };
+            assert_eq!(
+                error,
+                format!(
+                    "column `score` holds {found} in line 2 of train.jsonl, where a finite number is needed"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn words_have_a_tag_each() {
+        let train = "{\"tokens\": [\"Ada\", \"left\"], \"tags\": [\"PER\", \"O\"]}\n";
+        let dev = "words,tags\nAda left Paris,PER O PER\n";
+        let splits = of_kind(DataKind::Tags, &[("train.jsonl", train), ("dev.csv", dev)]).unwrap();
+        assert_eq!(splits.label_names, ["O", "PER"]);
+        let words = ["Ada", "left", "Paris"].map(str::to_owned).to_vec();
+        assert_eq!(splits.validation.rows[0].text, Text::Words(words));
+        assert_eq!(
+            labels(&splits.validation),
+            [Some(Label::Tags(vec![1, 0, 1]))]
+        );
+        let wrong = |csv: &str| of_kind(DataKind::Tags, &[("train.csv", csv)]).unwrap_err();
+        assert_eq!(
+            wrong("words,tags\nAda left,PER O\nAda left,PER\n"),
+            "line 3 of train.csv has 2 words and 1 tags: each word needs one"
+        );
+        let unknown = "words,tags\nAda,LOC\n";
+        assert_eq!(
+            of_kind(
+                DataKind::Tags,
+                &[("train.jsonl", train), ("dev.csv", unknown)]
+            )
+            .unwrap_err(),
+            "label LOC in line 2 of dev.csv: the train rows have `O`, `PER`"
+        );
+    }
+
+    #[test]
+    fn pairs_have_two_texts() {
+        let row = "{\"chosen\": \"good\", \"rejected\": \"bad\"}\n";
+        let splits = of_kind(DataKind::Pairs, &[("train.jsonl", row), ("dev.jsonl", row)]).unwrap();
+        assert_eq!(texts(&splits.train), ["good", "bad"]);
+        let chat = "{\"chosen\": [{\"role\": \"user\"}], \"rejected\": \"bad\"}\n";
+        assert_eq!(
+            of_kind(DataKind::Pairs, &[("train.jsonl", chat)]).unwrap_err(),
+            "column `chosen` holds a list in line 1 of train.jsonl, where text is needed"
+        );
+        assert_eq!(
+            of_kind(DataKind::Pairs, &[("train.txt", "a\nb\n")]).unwrap_err(),
+            "train.txt has no columns for it: the task head learns from pairs of a chosen and a rejected text"
+        );
+    }
+
+    fn reference(name: &str, kind: DataKind) -> TextSplits {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/references/parquet");
+        load_text(&DataSpec {
+            kind,
+            path: Some(folder.join(name).display().to_string()),
+            validation_fraction: 0.2,
+            ..test_spec()
+        })
+        .unwrap()
+    }
+
+    /// `references/parquet` is made by `scripts/references/parquet.py`.
+    #[test]
+    fn parquet_in_parts_has_the_names_of_its_classes() {
+        let splits = reference("reviews", DataKind::Classes);
+        assert_eq!(splits.label_names, ["negative", "positive"]);
+        let mut rows: Vec<(String, Option<Label>)> = [&splits.train, &splits.validation]
+            .into_iter()
+            .flat_map(|rows| texts(rows).into_iter().map(str::to_owned).zip(labels(rows)))
+            .collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [
+            ("Käse 🙂", 1),
+            ("bad", 0),
+            ("better", 1),
+            ("good", 1),
+            ("worse", 0),
+        ];
+        assert_eq!(
+            rows,
+            expected.map(|(text, class)| (text.to_owned(), Some(Label::Class(class))))
+        );
+        assert!(splits.test.is_empty(), "its labels are -1");
+    }
+
+    #[test]
+    fn parquet_has_words_and_tags() {
+        let splits = reference("words", DataKind::Tags);
+        assert_eq!(splits.label_names, ["O", "B-PER", "B-LOC"]);
+        let mut tags = [labels(&splits.train), labels(&splits.validation)].concat();
+        tags.sort_by_key(|tags| format!("{tags:?}"));
+        let tags_of = |tags: &[u32]| Some(Label::Tags(tags.to_vec()));
+        assert_eq!(tags, [tags_of(&[0]), tags_of(&[1, 0, 0, 2]), tags_of(&[])]);
+    }
+
+    #[test]
+    fn a_readme_names_the_classes_of_any_format() {
+        let readme = "---\nlicense: mit\ndataset_info:\n  features:\n  - name: label\n    dtype:\n      class_label:\n        \
+                      names:\n          '0': World\n          '1': Sports\n---\n# Text\n";
+        let (_folder, spec) = folder(&[("train.csv", &numbered(9)), ("README.md", readme)]);
+        let splits = load_text(&spec).unwrap();
+        assert_eq!(splits.label_names, ["World", "Sports"]);
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_refused() {
         let fails = |files: &[(&str, &str)], part: &str| {
-            let (_folder, spec) = folder(files);
-            let error = load_text(&spec).unwrap_err().to_string();
+            let error = of_kind(DataKind::Classes, files).unwrap_err();
             assert!(error.contains(part), "{error}");
         };
         fails(&[("train.csv", "label,text\n")], "train.csv has no rows");
@@ -355,6 +479,10 @@ mod tests {
                 ("test.csv", "label,text\n7,a\n"),
             ],
             "label 7 in line 2 of",
+        );
+        fails(
+            &[("train.jsonl", "{\"text\": \"a\"}\n{\"text\": 3}\n")],
+            "column `text` holds an integer in line 2 of train.jsonl, where text is needed",
         );
         let (_folder, spec) = folder(&[("train.csv", &numbered(9))]);
         assert!(matches!(
@@ -388,7 +516,7 @@ mod tests {
             .unwrap();
             return;
         };
-        let path = PathBuf::from(data).join("ag_news").display().to_string();
+        let path = Path::new(&data).join("ag_news").display().to_string();
         let splits = load_text(&DataSpec {
             path: Some(path),
             train_size: Some(2000),
@@ -404,22 +532,21 @@ mod tests {
             (2000, 1334, 7600)
         );
         assert_eq!(splits.label_names.len(), 4);
-        let labels = splits.test.labels.unwrap();
+        let classes = labels(&splits.test);
         for class in 0..4 {
-            assert_eq!(labels.iter().filter(|&&label| label == class).count(), 1900);
+            let class = Some(Label::Class(class));
+            assert_eq!(
+                classes.iter().filter(|label| **label == class).count(),
+                1900
+            );
         }
+        let texts = texts(&splits.test);
+        assert!(texts[0].starts_with("Fears for T N pension after talks Unions representing"));
+        assert_eq!(splits.test.place(7599).number, 7600);
         assert!(
-            splits.test.texts[0]
-                .starts_with("Fears for T N pension after talks Unions representing")
-        );
-        assert_eq!(splits.test.lines.last(), Some(&7600));
-        assert!(
-            splits.test.texts.iter().any(|text| text.contains(" #39;")),
+            texts.iter().any(|text| text.contains(" #39;")),
             "remnants stay"
         );
-        assert!(
-            splits.test.texts[1].contains("second\\team"),
-            "backslashes stay"
-        );
+        assert!(texts[1].contains("second\\team"), "backslashes stay");
     }
 }

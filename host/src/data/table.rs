@@ -1,32 +1,90 @@
-//! A file's rows as strings, each with its line number.
+//! A file's rows as cells in columns, each with its place.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use csv::ByteRecord;
-
-use super::error::DataError;
+use super::delimited::{self, Dialect};
+use super::error::{DataError, Place, Unit};
+use super::{json_lines, parquet_file};
 
 /// Ends of the names of files that can be read.
-pub(super) const FORMATS: [&str; 3] = ["csv", "tsv", "txt"];
+pub(super) const FORMATS: [&str; 6] = ["csv", "tsv", "txt", "jsonl", "json", "parquet"];
 
-/// At least one record, all with the same number of fields.
+/// A line of JSON, and a cell of Parquet, may be that long: more is no row of text, and memory is not taken for it.
+pub(super) const MOST_MIB: usize = 64;
+
+/// At least one record, all with the same number of cells.
 #[derive(Debug)]
 pub(super) struct Table {
     pub path: PathBuf,
-    /// False for plain text, whose records have one field and no name for it.
-    pub has_columns: bool,
+    pub names: Names,
+    /// What the records are counted in.
+    pub unit: Unit,
     pub records: Vec<Record>,
+    /// The names of a column's classes, by column, where the file itself tells them.
+    pub class_names: ClassNames,
 }
 
-#[derive(Debug)]
+/// Class names by column.
+pub(super) type ClassNames = BTreeMap<String, Vec<String>>;
+
+/// Whether the columns have names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Plain text: one column and no name for it.
+    None,
+    /// Perhaps the cells of the first record are names.
+    FirstRecord,
+    Given(Vec<String>),
+}
+
+#[derive(Debug, PartialEq)]
 pub(super) struct Record {
-    /// Line in which it starts, from 1.
-    pub line: u64,
-    pub fields: Vec<String>,
+    /// Line in which it starts, or its row, from 1.
+    pub number: u64,
+    pub cells: Vec<Cell>,
 }
 
-/// How a file is read: as `csv`, `tsv` or `txt`, by the end of its name.
+/// What stands in a column of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Cell>),
+    /// Something that is no value and no list of values.
+    Other(&'static str),
+}
+
+impl Cell {
+    /// What it is, for errors and listings.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "true or false",
+            Self::Int(_) => "an integer",
+            Self::Float(_) => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+impl Table {
+    pub fn place(&self, record: &Record) -> Place {
+        Place {
+            path: self.path.clone(),
+            unit: self.unit,
+            number: record.number,
+        }
+    }
+}
+
+/// How a file is read, by the end of its name: one of [`FORMATS`].
 pub(super) fn format_of(path: &Path) -> Result<&'static str, DataError> {
     let extension = path.extension().unwrap_or_default();
     FORMATS
@@ -37,134 +95,88 @@ pub(super) fn format_of(path: &Path) -> Result<&'static str, DataError> {
         })
 }
 
-/// Reads a `.csv`, `.tsv` or `.txt` file.
-pub(super) fn read_table(path: &Path) -> Result<Table, DataError> {
+/// What becomes of the lines of plain text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Without the white space around them; blank ones are no rows.
+    Trimmed,
+    /// Each with its line feed, blank ones too: together they are the file.
+    Whole,
+}
+
+/// Reads a file of one of [`FORMATS`].
+pub(super) fn read_table(path: &Path, lines: Lines) -> Result<Table, DataError> {
     let format = format_of(path)?;
-    let bytes = std::fs::read(path).map_err(|source| DataError::Read {
+    let open = || std::fs::File::open(path).map_err(|source| read_error(path, source));
+    let table = |names, records| Table {
         path: path.to_owned(),
-        source,
-    })?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let records = match format {
-        "txt" => plain_lines(bytes, path)?,
-        "tsv" => delimited(
-            bytes,
-            csv::ReaderBuilder::new().delimiter(b'\t').quoting(false),
-            path,
-        )?,
-        _ => delimited(bytes, &mut csv::ReaderBuilder::new(), path)?,
+        names,
+        unit: Unit::Line,
+        records,
+        class_names: ClassNames::new(),
     };
-    if records.is_empty() {
+    let table = match format {
+        "parquet" => parquet_file::read(open()?, path)?,
+        "json" | "jsonl" => {
+            let (names, records) = json_lines::read(BufReader::new(open()?), path)?;
+            table(Names::Given(names), records)
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            open()?
+                .read_to_end(&mut bytes)
+                .map_err(|source| read_error(path, source))?;
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+            match format {
+                "txt" => table(Names::None, plain_lines(bytes, lines, path)?),
+                "tsv" => table(
+                    Names::FirstRecord,
+                    delimited::read(bytes, Dialect::Tsv, path)?,
+                ),
+                _ => table(
+                    Names::FirstRecord,
+                    delimited::read(bytes, Dialect::Csv, path)?,
+                ),
+            }
+        }
+    };
+    if table.records.is_empty() {
         return Err(DataError::Empty {
             path: path.to_owned(),
         });
     }
-    Ok(Table {
-        path: path.to_owned(),
-        has_columns: format != "txt",
-        records,
-    })
+    Ok(table)
 }
 
-fn plain_lines(bytes: &[u8], path: &Path) -> Result<Vec<Record>, DataError> {
+pub(super) fn read_error(path: &Path, source: std::io::Error) -> DataError {
+    DataError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn plain_lines(bytes: &[u8], lines: Lines, path: &Path) -> Result<Vec<Record>, DataError> {
     let mut records = Vec::new();
-    for (line, bytes) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
+    for (number, bytes) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
         let text = std::str::from_utf8(bytes).map_err(|_| DataError::NotUtf8 {
-            path: path.to_owned(),
-            line,
+            place: Place {
+                path: path.to_owned(),
+                unit: Unit::Line,
+                number,
+            },
         })?;
-        if !text.trim().is_empty() {
+        let text = match lines {
+            Lines::Trimmed => text.trim(),
+            Lines::Whole => text,
+        };
+        if !text.is_empty() {
             records.push(Record {
-                line,
-                fields: vec![text.trim().to_owned()],
+                number,
+                cells: vec![Cell::Text(text.to_owned())],
             });
         }
     }
     Ok(records)
-}
-
-/// A record after the end of the file. A quote left open swallows it, which the csv crate does not report.
-const END: &[u8] = b"\n\0end of file\0\n";
-
-fn delimited(
-    bytes: &[u8],
-    builder: &mut csv::ReaderBuilder,
-    path: &Path,
-) -> Result<Vec<Record>, DataError> {
-    let mut reader = builder
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(bytes.chain(END));
-    let mut lines = LineCounter {
-        bytes,
-        at: 0,
-        line: 1,
-    };
-    let mut records: Vec<Record> = Vec::new();
-    let mut raw = ByteRecord::new();
-    loop {
-        let more = reader
-            .read_byte_record(&mut raw)
-            .map_err(|error| DataError::Read {
-                path: path.to_owned(),
-                source: error.into(),
-            })?;
-        let start = raw.position().map_or(0, csv::Position::byte) as usize;
-        let line = lines.line_of_record(start);
-        if !more || lines.at >= bytes.len() {
-            return Ok(records);
-        }
-        if raw
-            .iter()
-            .next_back()
-            .is_some_and(|field| field.ends_with(END) || field.ends_with(END.trim_ascii_end()))
-        {
-            return Err(DataError::OpenQuote {
-                path: path.to_owned(),
-                line,
-            });
-        }
-        let fields = raw
-            .iter()
-            .map(|field| String::from_utf8(field.to_vec()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| DataError::NotUtf8 {
-                path: path.to_owned(),
-                line,
-            })?;
-        let expected = records
-            .first()
-            .map_or(fields.len(), |first| first.fields.len());
-        if fields.len() != expected {
-            return Err(DataError::FieldCount {
-                path: path.to_owned(),
-                line,
-                found: fields.len(),
-                expected,
-            });
-        }
-        records.push(Record { line, fields });
-    }
-}
-
-/// Counts lines up to a record's start. The csv crate gives the position where the last record ended, which may lie
-/// before a line feed or before blank lines.
-struct LineCounter<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    line: u64,
-}
-
-impl LineCounter<'_> {
-    fn line_of_record(&mut self, start: usize) -> u64 {
-        while self.at < self.bytes.len()
-            && (self.at < start || b"\r\n".contains(&self.bytes[self.at]))
-        {
-            self.line += u64::from(self.bytes[self.at] == b'\n');
-            self.at += 1;
-        }
-        self.line
-    }
 }
 
 #[cfg(test)]
@@ -176,14 +188,18 @@ mod tests {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         let prefix = format!("{}/", folder.path().display());
-        read_table(&path).map_err(|error| error.to_string().replace(&prefix, ""))
+        read_table(&path, Lines::Trimmed).map_err(|error| error.to_string().replace(&prefix, ""))
     }
 
     fn rows(table: &Table) -> Vec<(u64, Vec<&str>)> {
+        let text = |cell| match cell {
+            &Cell::Text(ref text) => text.as_str(),
+            _ => "?",
+        };
         table
             .records
             .iter()
-            .map(|row| (row.line, row.fields.iter().map(String::as_str).collect()))
+            .map(|row| (row.number, row.cells.iter().map(text).collect()))
             .collect()
     }
 
@@ -209,6 +225,18 @@ mod tests {
         );
         let table = read("a.txt", "\u{feff}one\r\n\r\n two \n").unwrap();
         assert_eq!(rows(&table), [(1, vec!["one"]), (3, vec!["two"])]);
+    }
+
+    #[test]
+    fn whole_lines_are_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let text = " one \r\n\n\ttwo";
+        std::fs::write(&path, text).unwrap();
+        let table = read_table(&path, Lines::Whole).unwrap();
+        let lines: Vec<&str> = rows(&table).into_iter().flat_map(|(_, row)| row).collect();
+        assert_eq!(lines, [" one \r\n", "\n", "\ttwo"]);
+        assert_eq!(lines.concat(), text);
     }
 
     #[test]
@@ -249,9 +277,9 @@ mod tests {
             "line 2 of a.txt is not UTF-8: convert the file"
         );
         assert!(
-            read("a.json", "{}")
+            read("a.xml", "{}")
                 .unwrap_err()
-                .starts_with("cannot tell the format of a.json")
+                .starts_with("cannot tell the format of a.xml")
         );
     }
 }

@@ -3,13 +3,14 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `lorahost` |
-//! | 4 | version of the format, 1 |
+//! | 4 | version of the format, 2 |
 //! | 4 | n, length of the header |
 //! | n | [`Header`] as JSON |
 //! | | for train, validation, test in turn: |
 //! | 8 (rows + 1) | offsets: where each row starts among the ids, and where the last one ends |
 //! | 4 tokens | ids |
-//! | 4 rows | labels, where rows have them |
+//! | 4 rows or tokens | labels, where rows have them: classes (u32) or numbers (f32) by row, tags (i32) by token |
+//! | 8 rows | of blocks: the bytes of text that all tokens of a row but its first cover |
 //!
 //! Numbers are little endian. Nothing is aligned: each number is put together from its bytes when it is read.
 
@@ -20,6 +21,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use lorahost_plugin_api::protocol::DataKind;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +29,11 @@ use super::error::DataError;
 use crate::atomic;
 
 const MAGIC: &[u8; 8] = b"lorahost";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SPLITS: [&str; 3] = ["train", "validation", "test"];
+
+/// The tag of a token that has none.
+pub(super) const NO_TAG: i32 = -100;
 
 /// Ids that are no text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +47,7 @@ pub struct SpecialTokens {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
+    pub kind: DataKind,
     pub vocab_size: usize,
     pub label_names: Vec<String>,
     pub special: SpecialTokens,
@@ -70,6 +76,7 @@ struct SplitSections {
     offsets: Range<usize>,
     ids: Range<usize>,
     labels: Option<Range<usize>>,
+    bytes: Option<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -86,12 +93,49 @@ pub(super) struct Section<T> {
     kind: PhantomData<T>,
 }
 
-/// The block of these rows: of each split the ids, row by row, and the labels.
-pub(super) fn bytes_of<'a>(
-    header: &Header,
-    splits: impl Iterator<Item = (&'a [Vec<u32>], Option<&'a [u32]>)>,
-) -> Vec<u8> {
-    let json = serde_json::to_vec(header).expect("a header of numbers and strings is valid JSON");
+/// The rows of one split on their way into a block.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct SplitContent {
+    pub ids: Vec<Vec<u32>>,
+    pub labels: Labels,
+    /// Of blocks, one a row.
+    pub bytes: Vec<u64>,
+}
+
+/// Labels of a split, all of the same kind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) enum Labels {
+    #[default]
+    None,
+    Classes(Vec<u32>),
+    Numbers(Vec<f32>),
+    /// One a token, [`NO_TAG`] where a token has none.
+    Tags(Vec<i32>),
+}
+
+/// What blocks of all splits have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    pub kind: DataKind,
+    pub vocab_size: usize,
+    pub label_names: Vec<String>,
+    pub special: SpecialTokens,
+}
+
+/// The block of train, validation and test.
+pub(super) fn bytes_of(common: Common, splits: &[SplitContent; 3]) -> Vec<u8> {
+    let header = Header {
+        kind: common.kind,
+        vocab_size: common.vocab_size,
+        label_names: common.label_names,
+        special: common.special,
+        splits: std::array::from_fn(|split| SplitHeader {
+            rows: splits[split].ids.len(),
+            tokens: splits[split].ids.iter().map(Vec::len).sum(),
+            labelled: splits[split].labels != Labels::None,
+        }),
+    };
+    let json = serde_json::to_vec(&header).expect("a header of numbers and strings is valid JSON");
     let mut bytes = [
         MAGIC.as_slice(),
         &VERSION.to_le_bytes(),
@@ -99,19 +143,21 @@ pub(super) fn bytes_of<'a>(
         &json,
     ]
     .concat();
-    for (rows, labels) in splits {
+    for split in splits {
         let mut offset = 0u64;
         bytes.extend(offset.to_le_bytes());
-        for row in rows {
+        for row in &split.ids {
             offset += row.len() as u64;
             bytes.extend(offset.to_le_bytes());
         }
-        bytes.extend(
-            rows.iter()
-                .flatten()
-                .chain(labels.unwrap_or_default())
-                .flat_map(|id| id.to_le_bytes()),
-        );
+        bytes.extend(split.ids.iter().flatten().flat_map(|id| id.to_le_bytes()));
+        match &split.labels {
+            Labels::None => {}
+            Labels::Classes(classes) => bytes.extend(classes.iter().flat_map(|n| n.to_le_bytes())),
+            Labels::Numbers(numbers) => bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes())),
+            Labels::Tags(tags) => bytes.extend(tags.iter().flat_map(|n| n.to_le_bytes())),
+        }
+        bytes.extend(split.bytes.iter().flat_map(|count| count.to_le_bytes()));
     }
     bytes
 }
@@ -153,11 +199,15 @@ impl Layout {
         self.section(self.sections[split].ids.clone())
     }
 
-    pub fn labels(&self, split: usize) -> Option<Section<u32>> {
-        self.sections[split]
-            .labels
-            .clone()
-            .map(|bytes| self.section(bytes))
+    /// The labels, as numbers of the type that their kind has.
+    pub fn labels<T>(&self, split: usize) -> Option<Section<T>> {
+        let labels = self.sections[split].labels.clone();
+        labels.map(|bytes| self.section(bytes))
+    }
+
+    pub fn bytes(&self, split: usize) -> Option<Section<u64>> {
+        let bytes = self.sections[split].bytes.clone();
+        bytes.map(|bytes| self.section(bytes))
     }
 
     fn section<T>(&self, bytes: Range<usize>) -> Section<T> {
@@ -226,21 +276,56 @@ impl Layout {
                     "its {name} split has the token id {id}, its vocabulary {size} entries"
                 ));
             }
-            let Some(labels) = self.labels(split) else {
-                continue;
-            };
-            let classes = self.header.label_names.len();
-            if let Some(label) = labels
-                .range(0..labels.len())
-                .find(|&label| label as usize >= classes)
-            {
-                return Err(format!(
-                    "its {name} split has the class {label} of {classes}"
-                ));
-            }
+            self.check_labels(split, name)?;
         }
         Ok(())
     }
+
+    fn check_labels(&self, split: usize, name: &str) -> Result<(), String> {
+        let SplitHeader { rows, labelled, .. } = self.header.splits[split];
+        let names = self.header.label_names.len();
+        match self.header.kind {
+            DataKind::Classes => {
+                let wrong = first_of(self.labels(split), |class: u32| class as usize >= names);
+                if let Some(class) = wrong {
+                    return Err(format!("its {name} split has the class {class} of {names}"));
+                }
+            }
+            DataKind::Numbers => {
+                if let Some(number) = first_of(self.labels(split), |n: f32| !n.is_finite()) {
+                    return Err(format!("its {name} split has the number {number}"));
+                }
+            }
+            DataKind::Tags => {
+                let known = |tag: i32| usize::try_from(tag).is_ok_and(|tag| tag < names);
+                let wrong = first_of(self.labels(split), |tag| tag != NO_TAG && !known(tag));
+                if let Some(tag) = wrong {
+                    return Err(format!("its {name} split has the tag {tag} of {names}"));
+                }
+            }
+            DataKind::Text | DataKind::Blocks | DataKind::Pairs if labelled => {
+                return Err(format!(
+                    "its {name} split has labels, and rows of {} have none",
+                    self.header.kind.name()
+                ));
+            }
+            DataKind::Pairs if !rows.is_multiple_of(2) => {
+                return Err(format!(
+                    "its {name} split has {rows} rows, which are no pairs"
+                ));
+            }
+            DataKind::Text | DataKind::Blocks | DataKind::Pairs => {}
+        }
+        Ok(())
+    }
+}
+
+/// The first number of a section that is wrong.
+fn first_of<T: Number>(section: Option<Section<T>>, wrong: impl Fn(T) -> bool) -> Option<T> {
+    let section = section?;
+    section
+        .range(0..section.len())
+        .find(|&number| wrong(number))
 }
 
 /// Where the sections lie that start at `at` and must end at `end`.
@@ -272,7 +357,17 @@ fn sections(header: &Header, at: usize, end: usize) -> Result<[SplitSections; 3]
             offsets: take(rows.checked_add(1), 8, "offsets", split)?,
             ids: take(Some(tokens), 4, "ids", split)?,
             labels: labelled
-                .then(|| take(Some(rows), 4, "labels", split))
+                .then(|| {
+                    let count = if header.kind == DataKind::Tags {
+                        tokens
+                    } else {
+                        rows
+                    };
+                    take(Some(count), 4, "labels", split)
+                })
+                .transpose()?,
+            bytes: (header.kind == DataKind::Blocks)
+                .then(|| take(Some(rows), 8, "bytes", split))
                 .transpose()?,
         });
     }
@@ -298,20 +393,18 @@ pub(super) trait Number: Copy {
 }
 
 macro_rules! number {
-    ($kind:ty) => {
+    ($($kind:ty),*) => {$(
         impl Number for $kind {
             const SIZE: usize = size_of::<$kind>();
             fn read(bytes: &[u8]) -> Self {
-                bytes
-                    .iter()
-                    .rev()
-                    .fold(0, |value, &byte| value << 8 | Self::from(byte))
+                let mut number = [0; size_of::<$kind>()];
+                number.copy_from_slice(bytes);
+                Self::from_le_bytes(number)
             }
         }
-    };
+    )*};
 }
-number!(u32);
-number!(u64);
+number!(u32, i32, f32, u64);
 
 impl<T: Number> Section<T> {
     pub fn len(&self) -> usize {

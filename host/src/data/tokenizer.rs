@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tokenizers::TruncationParams;
+use tokenizers::{InputSequence, PreTokenizerWrapper, TruncationParams};
 
 use super::error::DataError;
 use super::text_stream::TextStream;
@@ -20,16 +20,47 @@ pub struct Tokenizer {
     sha256: String,
 }
 
+/// The tokens of one text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub ids: Vec<u32>,
+    /// The text was longer and lost its end.
+    pub cut: bool,
+}
+
+impl Encoded {
+    fn of(encoding: &tokenizers::Encoding) -> Self {
+        Self {
+            ids: encoding.get_ids().to_vec(),
+            cut: !encoding.get_overflowing().is_empty(),
+        }
+    }
+}
+
+/// The tokens of one text, and how many of its bytes each stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covered {
+    pub ids: Vec<u32>,
+    pub bytes: Vec<u32>,
+}
+
 impl Tokenizer {
-    /// Opens the tokenizer of a model's folder: `tokenizer.json`, or else BERT's `vocab.txt` with what
-    /// `tokenizer_config.json` says of lower case (`do_lower_case`, true when it is not said).
+    /// Opens the tokenizer of a model's folder: `tokenizer.json`, or else the byte-level BPE of GPT-2 and RoBERTa
+    /// (`vocab.json` and `merges.txt`), or else BERT's `vocab.txt`; the latter two with what `tokenizer_config.json`
+    /// says (`add_prefix_space`, false when it is not said; `do_lower_case`, true when it is not).
     ///
     /// # Errors
-    /// When neither file is there or what it holds cannot be used.
+    /// When none of the files is there or what it holds cannot be used.
     pub fn open(folder: &Path) -> Result<Self, DataError> {
         let file = folder.join("tokenizer.json");
         if let Some(bytes) = read_if_there(&file)? {
             return Self::parse(&bytes, file);
+        }
+        let file = folder.join("vocab.json");
+        let merges = read_if_there(&folder.join("merges.txt"))?;
+        if let (Some(vocab), Some(merges)) = (read_if_there(&file)?, merges) {
+            let json = byte_level(&vocab, &merges, &read_config(folder)?, &file)?;
+            return Self::parse(&json, file);
         }
         let file = folder.join("vocab.txt");
         let Some(vocab) = read_if_there(&file)? else {
@@ -75,9 +106,89 @@ impl Tokenizer {
         &self,
         texts: &[S],
         max_length: usize,
-    ) -> Result<Vec<Vec<u32>>, DataError> {
-        /// Bounds what the encodings of a batch, some hundred bytes a token, take at a time.
+    ) -> Result<Vec<Encoded>, DataError> {
+        let inner = self.truncating(max_length)?;
+        self.in_chunks(texts, |chunk| {
+            let chunk: Vec<&str> = chunk.iter().map(AsRef::as_ref).collect();
+            let encoded = inner.encode_batch_fast(chunk, true)?;
+            Ok(encoded.iter().map(Encoded::of).collect())
+        })
+    }
+
+    /// As [`Tokenizer::encode_batch`], of texts that are words: with the word of each token, which special tokens have
+    /// not.
+    pub fn encode_words(
+        &self,
+        texts: &[&[String]],
+        max_length: usize,
+    ) -> Result<Vec<(Encoded, Vec<Option<u32>>)>, DataError> {
+        let mut inner = self.truncating(max_length)?;
+        // A byte-level tokenizer knows a word by the space before it, which a list of words has not.
+        if let Some(PreTokenizerWrapper::ByteLevel(byte_level)) = inner.get_pre_tokenizer() {
+            let byte_level = byte_level.clone().add_prefix_space(true);
+            inner.with_pre_tokenizer(Some(byte_level));
+        }
+        self.in_chunks(texts, |chunk| {
+            let chunk = chunk
+                .iter()
+                .map(|words| InputSequence::from(words.to_vec()))
+                .collect::<Vec<_>>();
+            let encoded = inner.encode_batch(chunk, true)?;
+            let words = encoded
+                .iter()
+                .map(|encoding| (Encoded::of(encoding), encoding.get_word_ids().to_vec()));
+            Ok(words.collect())
+        })
+    }
+
+    /// The whole of each text: its ids with special tokens, and the bytes of text that each token covers. The bytes of a
+    /// text's tokens are all of its bytes, unless it has no token.
+    ///
+    /// # Errors
+    /// When the tokenizer fails on one.
+    pub fn encode_whole<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Covered>, DataError> {
+        self.in_chunks(texts, |chunk| {
+            let chunk: Vec<&str> = chunk.iter().map(AsRef::as_ref).collect();
+            let encoded = self.inner.encode_batch(chunk.clone(), true)?;
+            let covered = encoded.iter().zip(chunk).map(|(encoding, text)| {
+                let mut end = 0;
+                // Offsets leave out the space before a word, and the tokens of one character share theirs.
+                let mut bytes: Vec<u32> = encoding
+                    .get_offsets()
+                    .iter()
+                    .map(|&(_, token_end)| {
+                        let new = token_end.saturating_sub(end);
+                        end += new;
+                        new as u32
+                    })
+                    .collect();
+                if let Some(last) = bytes.last_mut() {
+                    *last += (text.len() - end.min(text.len())) as u32;
+                }
+                Covered {
+                    ids: encoding.get_ids().to_vec(),
+                    bytes,
+                }
+            });
+            Ok(covered.collect())
+        })
+    }
+
+    /// Runs through `inputs` in pieces that bound what the encodings, some hundred bytes a token, take at a time.
+    fn in_chunks<I, T>(
+        &self,
+        inputs: &[I],
+        encode: impl Fn(&[I]) -> tokenizers::Result<Vec<T>>,
+    ) -> Result<Vec<T>, DataError> {
         const CHUNK: usize = 4096;
+        let mut all = Vec::with_capacity(inputs.len());
+        for chunk in inputs.chunks(CHUNK) {
+            all.extend(encode(chunk).map_err(|error| problem(&self.path, error.to_string()))?);
+        }
+        Ok(all)
+    }
+
+    fn truncating(&self, max_length: usize) -> Result<tokenizers::Tokenizer, DataError> {
         let special = self.special_in_a_row()?;
         if max_length <= special {
             return Err(DataError::MaxLength {
@@ -85,21 +196,14 @@ impl Tokenizer {
                 special,
             });
         }
-        let failed = |error: tokenizers::Error| problem(&self.path, error.to_string());
         let mut inner = self.inner.clone();
         inner
             .with_truncation(Some(TruncationParams {
                 max_length,
                 ..Default::default()
             }))
-            .map_err(failed)?;
-        let mut ids = Vec::with_capacity(texts.len());
-        for chunk in texts.chunks(CHUNK) {
-            let chunk: Vec<&str> = chunk.iter().map(AsRef::as_ref).collect();
-            let encoded = inner.encode_batch_fast(chunk, true).map_err(failed)?;
-            ids.extend(encoded.iter().map(|encoding| encoding.get_ids().to_vec()));
-        }
-        Ok(ids)
+            .map_err(|error| problem(&self.path, error.to_string()))?;
+        Ok(inner)
     }
 
     /// Token ids of the whole of a text, special tokens included.
@@ -246,6 +350,67 @@ fn wordpiece(
     Ok(tokenizer.to_string().into_bytes())
 }
 
+/// The `tokenizer.json` that Hugging Face makes of a `vocab.json` and a `merges.txt`: GPT-2's or, where the vocabulary
+/// has RoBERTa's special tokens, that of RoBERTa.
+fn byte_level(
+    vocab: &[u8],
+    merges: &[u8],
+    config: &Map<String, Value>,
+    path: &Path,
+) -> Result<Vec<u8>, DataError> {
+    let vocab: Map<String, Value> =
+        serde_json::from_slice(vocab).map_err(|error| problem(path, error.to_string()))?;
+    let merges = str::from_utf8(merges)
+        .map_err(|_| problem(&path.with_file_name("merges.txt"), "it is not UTF-8"))?;
+    let merges = merges.lines().filter(|line| !line.starts_with("#version"));
+    let merges: Vec<Value> = merges
+        .filter_map(|line| line.split_once(' '))
+        .map(|(first, second)| json!([first, second]))
+        .collect();
+    let special = |token: &&str| vocab.contains_key(*token);
+    let added: Vec<Value> = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"]
+        .iter()
+        .filter(|token| special(token))
+        .map(|token| {
+            json!({"id": vocab[*token], "content": token, "special": true, "single_word": false,
+            "lstrip": *token == "<mask>", "rstrip": false, "normalized": false})
+        })
+        .collect();
+    let prefix = config
+        .get("add_prefix_space")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
+    let post_processor = match (vocab.get("<s>"), vocab.get("</s>")) {
+        (Some(start), Some(end)) => json!({"type": "RobertaProcessing", "sep": ["</s>", end],
+            "cls": ["<s>", start], "trim_offsets": true, "add_prefix_space": prefix}),
+        _ => {
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true})
+        }
+    };
+    let tokenizer = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": null,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true},
+        "post_processor": post_processor,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": null,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "vocab": vocab,
+            "merges": merges,
+        },
+    });
+    Ok(tokenizer.to_string().into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -257,8 +422,14 @@ mod tests {
         Tokenizer::from_vocabulary(&builtin_vocabulary()).unwrap()
     }
 
-    fn words(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
-        ids.iter()
+    fn ids(encoded: &[Encoded]) -> Vec<Vec<u32>> {
+        encoded.iter().map(|encoded| encoded.ids.clone()).collect()
+    }
+
+    fn words(tokenizer: &Tokenizer, encoded: &Encoded) -> Vec<String> {
+        encoded
+            .ids
+            .iter()
             .map(|&id| tokenizer.inner.id_to_token(id).unwrap())
             .collect()
     }
@@ -278,6 +449,7 @@ mod tests {
             ["[CLS]", "the", "the", "the", "the", "[SEP]"]
         );
         assert_eq!(words(&tokenizer, &ids[2]), ["[CLS]", "[SEP]"]);
+        assert_eq!([ids[0].cut, ids[1].cut, ids[2].cut], [true, true, false]);
         assert_eq!(tokenizer.vocab_size(), builtin_vocabulary().len());
         assert_eq!(
             tokenizer.special_tokens(),
@@ -296,7 +468,11 @@ mod tests {
     fn a_folder_may_hold_vocab_txt() {
         let folder = tempfile::tempdir().unwrap();
         let fails = || Tokenizer::open(folder.path()).err().unwrap().to_string();
-        assert!(fails().starts_with("no tokenizer.json and no vocab.txt in "));
+        assert!(
+            fails().starts_with(
+                "no tokenizer.json, no vocab.json with merges.txt and no vocab.txt in "
+            )
+        );
         std::fs::write(
             folder.path().join("vocab.txt"),
             "[PAD]\n[UNK]\n[CLS]\n[SEP]\n",
@@ -314,19 +490,17 @@ mod tests {
             "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nA\n",
         )
         .unwrap();
-        let ids = || {
-            Tokenizer::open(folder.path())
-                .unwrap()
-                .encode_batch(&["A a"], 8)
-                .unwrap()
+        let found = || {
+            let tokenizer = Tokenizer::open(folder.path()).unwrap();
+            ids(&tokenizer.encode_batch(&["A a"], 8).unwrap())
         };
-        assert_eq!(ids(), [[2, 5, 5, 3]]);
+        assert_eq!(found(), [[2, 5, 5, 3]]);
         std::fs::write(
             folder.path().join("tokenizer_config.json"),
             r#"{"do_lower_case": false}"#,
         )
         .unwrap();
-        assert_eq!(ids(), [[2, 6, 5, 3]]);
+        assert_eq!(found(), [[2, 6, 5, 3]]);
         std::fs::write(folder.path().join("tokenizer.json"), "{").unwrap();
         assert!(fails().contains("tokenizer.json: "));
     }
@@ -341,12 +515,8 @@ mod tests {
         let tokenizer = Tokenizer::from_vocabulary(&strings("vocabulary")).unwrap();
         let max_length = reference["max_length"].as_u64().unwrap() as usize;
         let expected: Vec<Vec<u32>> = serde_json::from_value(reference["ids"].clone()).unwrap();
-        assert_eq!(
-            tokenizer
-                .encode_batch(&strings("texts"), max_length)
-                .unwrap(),
-            expected
-        );
+        let encoded = tokenizer.encode_batch(&strings("texts"), max_length);
+        assert_eq!(ids(&encoded.unwrap()), expected);
     }
 
     /// `references/minilm_ag_news.json` is made by `scripts/references/tokenizer.py`.
@@ -373,11 +543,12 @@ mod tests {
             test_size: Some(lengths.len()),
             ..crate::data::load::test_spec()
         };
-        let texts = crate::data::load_text(&spec).unwrap().test.texts;
+        let text = crate::data::load_text(&spec).unwrap();
+        let texts = crate::data::tokenise::texts(&text.test);
         let check = |folder: &Path| {
             let tokenizer = Tokenizer::open(folder).unwrap();
             assert_eq!(tokenizer.vocab_size(), 30_522);
-            let ids = tokenizer.encode_batch(&texts, 64).unwrap();
+            let ids = ids(&tokenizer.encode_batch(&texts, 64).unwrap());
             assert_eq!(ids.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
             let bytes: Vec<u8> = ids
                 .iter()
@@ -395,5 +566,60 @@ mod tests {
         )
         .unwrap();
         check(vocab_only.path());
+    }
+
+    /// The letters of "low" and "er", which merge, and a space as byte-level BPE writes it.
+    fn byte_level_folder(special: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = ["l", "o", "w", "e", "r", "Ġ", "Ċ", "lo", "low", "er", "Ġlow"];
+        let vocab: Map<String, Value> = tokens
+            .iter()
+            .chain(special)
+            .enumerate()
+            .map(|(id, token)| ((*token).to_owned(), id.into()))
+            .collect();
+        let vocab = Value::Object(vocab).to_string();
+        std::fs::write(folder.path().join("vocab.json"), vocab).unwrap();
+        let merges = "#version: 0.2\nl o\nlo w\ne r\nĠ low\n";
+        std::fs::write(folder.path().join("merges.txt"), merges).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_folder_may_hold_byte_level_bpe() {
+        let folder = byte_level_folder(&["<|endoftext|>"]);
+        let gpt2 = Tokenizer::open(folder.path()).unwrap();
+        assert_eq!(gpt2.special_tokens().all, [11]);
+        let covered = gpt2.encode_whole(&["lower  low\n", ""]).unwrap();
+        assert_eq!(covered[0].ids, [8, 9, 5, 10, 6]);
+        assert_eq!(covered[0].bytes.iter().sum::<u32>(), 11);
+        assert_eq!((covered[1].ids.len(), covered[1].bytes.len()), (0, 0));
+        // Each word of a list is one with a space before it.
+        let words = ["low", "low"].map(str::to_owned);
+        let (encoded, of) = gpt2.encode_words(&[&words], 8).unwrap().remove(0);
+        assert_eq!((encoded.ids, of), (vec![10, 10], vec![Some(0), Some(1)]));
+
+        let folder = byte_level_folder(&["<s>", "</s>", "<mask>"]);
+        let roberta = Tokenizer::open(folder.path()).unwrap();
+        assert_eq!(
+            ids(&roberta.encode_batch(&["low"], 8).unwrap()),
+            [[11, 8, 12]]
+        );
+        assert_eq!(roberta.special_tokens().mask, Some(13));
+        let (_, of) = roberta.encode_words(&[&words], 8).unwrap().remove(0);
+        assert_eq!(of, [None, Some(0), Some(1), None]);
+    }
+
+    #[test]
+    fn all_bytes_of_a_text_are_its_tokens() {
+        let texts = ["The chef, baked.", "  é ü 🙂 中 ", "the", "\n\n"];
+        for (text, covered) in texts.iter().zip(builtin().encode_whole(&texts).unwrap()) {
+            assert_eq!(covered.bytes.len(), covered.ids.len());
+            assert_eq!(
+                covered.bytes.iter().sum::<u32>() as usize,
+                text.len(),
+                "{text:?}"
+            );
+        }
     }
 }

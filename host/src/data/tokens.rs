@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
+use lorahost_plugin_api::protocol::DataKind;
+
 use super::error::DataError;
-use super::load::{TextRows, TextSplits};
-use super::token_file::{Header, Layout, Section, SplitHeader, bytes_of};
-use super::tokenizer::Tokenizer;
+use super::token_file::{Header, Layout, Section};
 
 pub use super::token_file::SpecialTokens;
 
 /// The splits of a data set as token ids. Cloning is cheap: the block behind it is shared.
 #[derive(Debug, Clone)]
 pub struct TokenSplits {
+    pub kind: DataKind,
     pub train: Tokens,
     pub validation: Tokens,
     pub test: Tokens,
-    /// By class; empty where the rows have no labels.
+    /// By class or tag; empty where the rows have neither.
     pub label_names: Vec<String>,
     pub special: SpecialTokens,
     /// Every id lies below it.
@@ -24,59 +25,33 @@ pub struct TokenSplits {
 }
 
 /// The rows of one split: ids of unequal length, one after the other.
+///
+/// A unit is what is never taken apart: a row or, of pairs, the chosen row and the rejected one after it.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     rows: usize,
+    rows_of_a_unit: usize,
     /// `rows + 1` numbers from 0: where each row starts among the ids.
     offsets: Section<u64>,
     ids: Section<u32>,
-    labels: Option<Section<u32>>,
+    labels: Option<LabelSection>,
+    bytes: Option<Section<u64>>,
 }
 
-/// Turns each row into at most `max_length` token ids, special tokens included.
-///
-/// # Errors
-/// When `max_length` leaves no room for text, the tokenizer fails, or a row has no token at all.
-pub fn tokenise(
-    text: &TextSplits,
-    tokenizer: &Tokenizer,
-    max_length: usize,
-) -> Result<TokenSplits, DataError> {
-    let splits = [&text.train, &text.validation, &text.test];
-    let ids = splits
-        .iter()
-        .map(|rows| encode(rows, tokenizer, max_length))
-        .collect::<Result<Vec<_>, _>>()?;
-    let header = Header {
-        vocab_size: tokenizer.vocab_size(),
-        label_names: text.label_names.clone(),
-        special: tokenizer.special_tokens(),
-        splits: std::array::from_fn(|split| SplitHeader {
-            rows: ids[split].len(),
-            tokens: ids[split].iter().map(Vec::len).sum(),
-            labelled: splits[split].labels.is_some(),
-        }),
-    };
-    let rows = ids
-        .iter()
-        .zip(splits)
-        .map(|(ids, rows)| (ids.as_slice(), rows.labels.as_deref()));
-    Ok(TokenSplits::of(Layout::owned(bytes_of(&header, rows))))
+#[derive(Debug, Clone)]
+enum LabelSection {
+    Classes(Section<u32>),
+    Numbers(Section<f32>),
+    Tags(Section<i32>),
 }
 
-fn encode(
-    rows: &TextRows,
-    tokenizer: &Tokenizer,
-    max_length: usize,
-) -> Result<Vec<Vec<u32>>, DataError> {
-    let ids = tokenizer.encode_batch(&rows.texts, max_length)?;
-    match ids.iter().position(Vec::is_empty) {
-        Some(row) => Err(DataError::NoTokens {
-            path: rows.file.clone(),
-            line: rows.lines[row],
-        }),
-        None => Ok(ids),
-    }
+/// Labels of some rows, as a task head gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchLabels {
+    /// Classes, `[rows]`, or tags, `[total]`, -100 where a token has none.
+    Whole(Vec<i64>),
+    /// `[rows]`
+    Numbers(Vec<f32>),
 }
 
 impl TokenSplits {
@@ -99,35 +74,60 @@ impl TokenSplits {
         Layout::map(path).map(Self::of)
     }
 
-    fn of(layout: Layout) -> Self {
+    pub(super) fn of(layout: Layout) -> Self {
         let header = layout.header().clone();
-        let [train, validation, test] = std::array::from_fn(|split| Tokens {
-            rows: header.splits[split].rows,
-            offsets: layout.offsets(split),
-            ids: layout.ids(split),
-            labels: layout.labels(split),
-        });
-        let Header {
-            vocab_size,
-            label_names,
-            special,
-            ..
-        } = header;
+        let [train, validation, test] =
+            std::array::from_fn(|split| Tokens::of(&layout, &header, split));
         Self {
+            kind: header.kind,
             train,
             validation,
             test,
-            label_names,
-            special,
-            vocab_size,
+            label_names: header.label_names,
+            special: header.special,
+            vocab_size: header.vocab_size,
             layout,
         }
     }
 }
 
 impl Tokens {
+    fn of(layout: &Layout, header: &Header, split: usize) -> Self {
+        let labels = match header.kind {
+            DataKind::Classes => layout.labels(split).map(LabelSection::Classes),
+            DataKind::Numbers => layout.labels(split).map(LabelSection::Numbers),
+            DataKind::Tags => layout.labels(split).map(LabelSection::Tags),
+            DataKind::Text | DataKind::Blocks | DataKind::Pairs => None,
+        };
+        Self {
+            rows: header.splits[split].rows,
+            rows_of_a_unit: match header.kind {
+                DataKind::Pairs => 2,
+                _ => 1,
+            },
+            offsets: layout.offsets(split),
+            ids: layout.ids(split),
+            labels,
+            bytes: layout.bytes(split),
+        }
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// What batches are counted in.
+    pub fn units(&self) -> usize {
+        self.rows / self.rows_of_a_unit
+    }
+
+    /// The rows of these units.
+    pub(super) fn rows_of(&self, units: &[u32]) -> Vec<usize> {
+        let rows = |&unit: &u32| {
+            let first = unit as usize * self.rows_of_a_unit;
+            first..first + self.rows_of_a_unit
+        };
+        units.iter().flat_map(rows).collect()
     }
 
     /// Tokens of all rows together.
@@ -140,8 +140,7 @@ impl Tokens {
     /// # Panics
     /// When there is no such row.
     pub fn row(&self, row: usize) -> impl ExactSizeIterator<Item = u32> {
-        self.ids
-            .range(self.offsets.get(row) as usize..self.offsets.get(row + 1) as usize)
+        self.ids.range(self.range(row))
     }
 
     /// Whether the rows have labels.
@@ -149,12 +148,38 @@ impl Tokens {
         self.labels.is_some()
     }
 
-    /// The class of a row, where rows have labels.
+    /// The labels of these rows, where rows have labels.
     ///
     /// # Panics
     /// When there is no such row.
-    pub fn label(&self, row: usize) -> Option<u32> {
-        self.labels.as_ref().map(|labels| labels.get(row))
+    pub fn labels(&self, rows: &[usize]) -> Option<BatchLabels> {
+        let rows = rows.iter().copied();
+        Some(match self.labels.as_ref()? {
+            LabelSection::Classes(classes) => {
+                BatchLabels::Whole(rows.map(|row| i64::from(classes.get(row))).collect())
+            }
+            LabelSection::Numbers(numbers) => {
+                BatchLabels::Numbers(rows.map(|row| numbers.get(row)).collect())
+            }
+            LabelSection::Tags(tags) => BatchLabels::Whole(
+                rows.flat_map(|row| tags.range(self.range(row)))
+                    .map(i64::from)
+                    .collect(),
+            ),
+        })
+    }
+
+    /// Of blocks, the bytes of text in UTF-8 that the tokens of these rows cover, but for the first of each row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn bytes(&self, rows: &[usize]) -> Option<u64> {
+        let bytes = self.bytes.as_ref()?;
+        Some(rows.iter().map(|&row| bytes.get(row)).sum())
+    }
+
+    fn range(&self, row: usize) -> std::ops::Range<usize> {
+        self.offsets.get(row) as usize..self.offsets.get(row + 1) as usize
     }
 }
 
@@ -165,88 +190,143 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::{batch, builtin_vocabulary, load_text};
-    use crate::spec::DataSpec;
+    use crate::data::batch;
+    use crate::data::token_file::{Common, Labels, NO_TAG, SplitContent, bytes_of};
 
-    type Rows = (Vec<Vec<u32>>, Option<Vec<u32>>);
-
-    fn splits(vocab_size: usize, label_names: &[&str], rows: &[Rows; 3]) -> TokenSplits {
-        let header = Header {
+    fn splits(
+        kind: DataKind,
+        vocab_size: usize,
+        names: &[&str],
+        rows: &[SplitContent; 3],
+    ) -> TokenSplits {
+        let common = Common {
+            kind,
             vocab_size,
-            label_names: label_names.iter().map(|&name| name.to_owned()).collect(),
+            label_names: names.iter().map(|&name| name.to_owned()).collect(),
             special: SpecialTokens {
                 mask: None,
                 all: vec![0],
             },
-            splits: std::array::from_fn(|split| SplitHeader {
-                rows: rows[split].0.len(),
-                tokens: rows[split].0.iter().map(Vec::len).sum(),
-                labelled: rows[split].1.is_some(),
-            }),
         };
-        let rows = rows
-            .iter()
-            .map(|(ids, labels)| (ids.as_slice(), labels.as_deref()));
-        TokenSplits::of(Layout::owned(bytes_of(&header, rows)))
+        TokenSplits::of(Layout::owned(bytes_of(common, rows)))
     }
 
-    fn rows_of(tokens: &Tokens) -> Rows {
-        let labels = (0..tokens.rows()).map(|row| tokens.label(row));
-        (
-            (0..tokens.rows())
-                .map(|row| tokens.row(row).collect())
+    fn content_of(kind: DataKind, tokens: &Tokens) -> SplitContent {
+        let rows: Vec<usize> = (0..tokens.rows()).collect();
+        let labels = match (kind, tokens.labels(&rows)) {
+            (_, None) => Labels::None,
+            (_, Some(BatchLabels::Numbers(numbers))) => Labels::Numbers(numbers),
+            (DataKind::Tags, Some(BatchLabels::Whole(tags))) => {
+                Labels::Tags(tags.iter().map(|&tag| tag as i32).collect())
+            }
+            (_, Some(BatchLabels::Whole(classes))) => {
+                Labels::Classes(classes.iter().map(|&class| class as u32).collect())
+            }
+        };
+        SplitContent {
+            ids: rows.iter().map(|&row| tokens.row(row).collect()).collect(),
+            labels,
+            bytes: rows
+                .iter()
+                .filter_map(|&row| tokens.bytes(&[row]))
                 .collect(),
-            tokens.labelled().then(|| labels.flatten().collect()),
+        }
+    }
+
+    fn some_rows(kind: DataKind) -> impl Strategy<Value = SplitContent> {
+        let row = || prop::collection::vec(0u32..50, 1..9);
+        prop::collection::vec((row(), 0u32..3, -9.0f32..9.0, 0u64..1 << 40), 0..20).prop_map(
+            move |mut rows| {
+                if kind == DataKind::Pairs {
+                    rows.truncate(rows.len() / 2 * 2);
+                }
+                let tags = |(ids, tag, ..): &(Vec<u32>, u32, f32, u64)| {
+                    let tag = *tag as i32;
+                    (0..ids.len())
+                        .map(move |at| if at == 1 { NO_TAG } else { tag })
+                        .collect::<Vec<_>>()
+                };
+                let labels = match kind {
+                    _ if rows.is_empty() => Labels::None,
+                    DataKind::Classes => Labels::Classes(rows.iter().map(|row| row.1).collect()),
+                    DataKind::Numbers => Labels::Numbers(rows.iter().map(|row| row.2).collect()),
+                    DataKind::Tags => Labels::Tags(rows.iter().flat_map(tags).collect()),
+                    _ => Labels::None,
+                };
+                let bytes = match kind {
+                    DataKind::Blocks => rows.iter().map(|row| row.3).collect(),
+                    _ => Vec::new(),
+                };
+                SplitContent {
+                    ids: rows.into_iter().map(|row| row.0).collect(),
+                    labels,
+                    bytes,
+                }
+            },
         )
     }
 
-    fn some_rows() -> impl Strategy<Value = Rows> {
-        let row = || prop::collection::vec(0u32..50, 1..9);
-        prop_oneof![
-            prop::collection::vec(row(), 0..20).prop_map(|ids| (ids, None)),
-            prop::collection::vec((row(), 0u32..3), 0..20).prop_map(|rows| {
-                let (ids, labels) = rows.into_iter().unzip();
-                (ids, Some(labels))
-            }),
-        ]
+    fn some_splits() -> impl Strategy<Value = (DataKind, [SplitContent; 3])> {
+        prop::sample::select(DataKind::ALL.to_vec()).prop_flat_map(|kind| {
+            let rows = || some_rows(kind);
+            (Just(kind), [rows(), rows(), rows()])
+        })
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn a_file_gives_back_what_was_written(train in some_rows(), validation in some_rows(), test in some_rows()) {
-            let rows = [train, validation, test];
-            let written = splits(50, &["a", "b", "c"], &rows);
+        fn a_file_gives_back_what_was_written((kind, rows) in some_splits()) {
+            let written = splits(kind, 50, &["a", "b", "c"], &rows);
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("tokens");
             written.write(&path).unwrap();
             let read = TokenSplits::map(&path).unwrap();
             for (tokens, rows) in [&read.train, &read.validation, &read.test].into_iter().zip(&rows) {
-                prop_assert_eq!(&rows_of(tokens), rows);
-                prop_assert_eq!(tokens.total(), rows.0.iter().map(Vec::len).sum::<usize>());
+                prop_assert_eq!(&content_of(kind, tokens), rows);
+                prop_assert_eq!(tokens.total(), rows.ids.iter().map(Vec::len).sum::<usize>());
             }
             prop_assert_eq!(read.label_names, written.label_names);
-            prop_assert_eq!((read.special, read.vocab_size), (written.special, 50));
+            prop_assert_eq!((read.kind, read.special, read.vocab_size), (kind, written.special, 50));
         }
 
         #[test]
-        fn a_batch_packs_exactly_its_rows(rows in some_rows(), picks in prop::collection::vec(any::<u32>(), 0..12)) {
-            let (ids, labels) = rows.clone();
-            let picks: Vec<u32> = picks.iter().filter_map(|pick| pick.checked_rem(ids.len() as u32)).collect();
-            let splits = splits(50, &["a", "b", "c"], &[rows, (vec![], None), (vec![], None)]);
-            let packed = batch(&splits.train, &picks);
-            prop_assert_eq!(packed.offsets.len(), picks.len() + 1);
+        fn a_batch_packs_exactly_its_rows(
+            (kind, rows) in some_splits(), picks in prop::collection::vec(any::<u32>(), 0..12),
+        ) {
+            let whole = splits(kind, 50, &["a", "b", "c"], &rows);
+            let [content, ..] = rows;
+            let units = whole.train.units() as u32;
+            let picks: Vec<u32> = picks.iter().filter_map(|pick| pick.checked_rem(units)).collect();
+            let picked: Vec<usize> = match kind {
+                DataKind::Pairs => picks.iter().flat_map(|&pick| [2 * pick as usize, 2 * pick as usize + 1]).collect(),
+                _ => picks.iter().map(|&pick| pick as usize).collect(),
+            };
+            let packed = batch(&whole.train, &picks);
+            prop_assert_eq!(packed.offsets.len(), picked.len() + 1);
             prop_assert_eq!(packed.offsets[0], 0);
-            prop_assert_eq!(packed.offsets[picks.len()], packed.ids.len() as i64);
-            for (at, &pick) in picks.iter().enumerate() {
-                let row = &packed.ids[packed.offsets[at] as usize..packed.offsets[at + 1] as usize];
-                let expected: Vec<i64> = ids[pick as usize].iter().map(|&id| i64::from(id)).collect();
-                prop_assert_eq!(row, expected);
+            prop_assert_eq!(packed.offsets[picked.len()], packed.ids.len() as i64);
+            for (at, &row) in picked.iter().enumerate() {
+                let ids = &packed.ids[packed.offsets[at] as usize..packed.offsets[at + 1] as usize];
+                let expected: Vec<i64> = content.ids[row].iter().map(|&id| i64::from(id)).collect();
+                prop_assert_eq!(ids, expected);
             }
-            let label = |labels: &Vec<u32>, pick: u32| i64::from(labels[pick as usize]);
-            let expected = labels.map(|labels| picks.iter().map(|&pick| label(&labels, pick)).collect::<Vec<_>>());
+            let picked = || picked.iter().copied();
+            let expected = match &content.labels {
+                Labels::None => None,
+                Labels::Classes(all) => Some(BatchLabels::Whole(picked().map(|row| i64::from(all[row])).collect())),
+                Labels::Numbers(all) => Some(BatchLabels::Numbers(picked().map(|row| all[row]).collect())),
+                Labels::Tags(all) => {
+                    let start = |row: usize| content.ids[..row].iter().map(Vec::len).sum::<usize>();
+                    let of_row = |row| all[start(row)..start(row + 1)].iter().map(|&tag| i64::from(tag));
+                    Some(BatchLabels::Whole(picked().flat_map(of_row).collect()))
+                }
+            };
             prop_assert_eq!(packed.labels, expected);
+            let bytes = (kind == DataKind::Blocks)
+                .then(|| picked().map(|row| content.bytes[row]).sum::<u64>());
+            prop_assert_eq!(packed.bytes, bytes);
         }
     }
 
@@ -265,18 +345,97 @@ mod tests {
         })
     }
 
-    /// A block of two rows a split, and where its first section begins.
-    fn block(ids: [u32; 3], label: u32) -> (Vec<u8>, usize) {
-        let one = (
-            vec![vec![ids[0]], vec![ids[1], ids[2]]],
-            Some(vec![0, label]),
+    /// Two rows a split, of three tokens, with these labels.
+    fn two_rows(ids: [u32; 3], labels: Labels) -> SplitContent {
+        SplitContent {
+            ids: vec![vec![ids[0]], vec![ids[1], ids[2]]],
+            labels,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The block of three such splits, and where its first section begins.
+    fn block_of(kind: DataKind, one: &SplitContent) -> (Vec<u8>, usize) {
+        let splits = splits(
+            kind,
+            9,
+            &["a", "b"],
+            &[one.clone(), one.clone(), one.clone()],
         );
-        let splits = splits(9, &["a", "b"], &[one.clone(), one.clone(), one]);
         let folder = tempfile::tempdir().unwrap();
         splits.write(&folder.path().join("tokens")).unwrap();
         let bytes = fs::read(folder.path().join("tokens")).unwrap();
-        let sections = bytes.len() - 3 * (3 * 8 + 3 * 4 + 2 * 4);
-        (bytes, sections)
+        let header = u32::from_le_bytes(bytes[12..16].try_into().unwrap());
+        (bytes, 16 + header as usize)
+    }
+
+    fn block(ids: [u32; 3], label: u32) -> (Vec<u8>, usize) {
+        let one = two_rows(ids, Labels::Classes(vec![0, label]));
+        block_of(DataKind::Classes, &one)
+    }
+
+    #[test]
+    fn labels_of_each_kind_are_checked() {
+        let wrong = |kind, labels, at: usize, new: &[u8]| {
+            let (mut bytes, sections) = block_of(kind, &two_rows([1, 2, 3], labels));
+            // Behind the offsets and the ids of the first split.
+            let at = sections + 24 + 12 + at;
+            bytes[at..at + new.len()].copy_from_slice(new);
+            mapped(&bytes).unwrap_err()
+        };
+        let numbers = || Labels::Numbers(vec![1.0, 2.0]);
+        assert_eq!(
+            wrong(DataKind::Numbers, numbers(), 4, &f32::NAN.to_le_bytes()),
+            "its train split has the number NaN"
+        );
+        let tags = || Labels::Tags(vec![NO_TAG, 0, 1]);
+        for tag in [2, -1] {
+            assert_eq!(
+                wrong(DataKind::Tags, tags(), 8, &i32::to_le_bytes(tag)),
+                format!("its train split has the tag {tag} of 2")
+            );
+        }
+        let (bytes, sections) = block_of(
+            DataKind::Classes,
+            &two_rows([1, 2, 3], Labels::Classes(vec![0, 0])),
+        );
+        let header = str::from_utf8(&bytes[16..sections]).unwrap();
+        for (kind, problem) in [
+            (
+                "text",
+                "its train split has labels, and rows of text have none",
+            ),
+            (
+                "pairs",
+                "its train split has labels, and rows of pairs have none",
+            ),
+            ("tags", "it is cut short in "),
+            ("blocks", "it is cut short in "),
+            (
+                "heaps",
+                "its header cannot be read: unknown variant `heaps`",
+            ),
+        ] {
+            let header = header.replace("\"classes\"", &format!("\"{kind}\""));
+            let length = (header.len() as u32).to_le_bytes();
+            let hostile = [&bytes[..12], &length, header.as_bytes(), &bytes[sections..]].concat();
+            let error = mapped(&hostile).unwrap_err();
+            assert!(error.starts_with(problem), "{kind}: {error}");
+        }
+        let three = SplitContent {
+            ids: vec![vec![1]; 3],
+            ..SplitContent::default()
+        };
+        let (bytes, sections) = block_of(DataKind::Text, &three);
+        let header = str::from_utf8(&bytes[16..sections])
+            .unwrap()
+            .replace("\"text\"", "\"pairs\"");
+        let length = (header.len() as u32).to_le_bytes();
+        let odd = [&bytes[..12], &length, header.as_bytes(), &bytes[sections..]].concat();
+        assert_eq!(
+            mapped(&odd).unwrap_err(),
+            "its train split has 3 rows, which are no pairs"
+        );
     }
 
     #[test]
@@ -317,7 +476,7 @@ mod tests {
         assert_eq!(with(0, b"x"), "it is no file of tokens");
         assert_eq!(
             with(8, &[9]),
-            "its format is version 9, this program reads 1"
+            "its format is version 9, this program reads 2"
         );
         assert!(with(16, b"[").starts_with("its header cannot be read: "));
         assert_eq!(
@@ -364,41 +523,5 @@ mod tests {
                     .starts_with("it is cut short in the ")
             );
         }
-    }
-
-    #[test]
-    fn text_becomes_tokens() {
-        let spec = DataSpec {
-            path: Some("builtin:topics".into()),
-            test_size: Some(100),
-            ..crate::data::load::test_spec()
-        };
-        let text = load_text(&spec).unwrap();
-        let tokenizer = Tokenizer::from_vocabulary(&builtin_vocabulary()).unwrap();
-        let splits = tokenise(&text, &tokenizer, 16).unwrap();
-        assert_eq!(
-            (
-                splits.train.rows(),
-                splits.validation.rows(),
-                splits.test.rows()
-            ),
-            (1800, 200, 100)
-        );
-        assert_eq!(
-            splits.label_names,
-            ["astronomy", "cooking", "finance", "football"]
-        );
-        assert!((0..100).all(|row| splits.test.row(row).len() <= 16));
-        assert_eq!(
-            splits.test.label(5),
-            text.test.labels.map(|labels| labels[5])
-        );
-        assert_eq!(splits.special.mask, Some(4));
-        assert!(
-            (0..1800).all(|row| splits.train.row(row).all(|id| id != 1)),
-            "no word is unknown"
-        );
-        let again = tokenise(&load_text(&spec).unwrap(), &tokenizer, 16).unwrap();
-        assert_eq!(rows_of(&again.train), rows_of(&splits.train));
     }
 }

@@ -136,7 +136,7 @@ impl Writer {
             let path = path.to_owned();
             return Err(GenerateError::NoScores { path, layer });
         }
-        let tokenizer = sweep::tokenizer(model.files())?;
+        let tokenizer = sweep::tokenizer_of(model.files())?;
         let tokens = tokenizer.vocab_size();
         if i64::try_from(tokens).map_or(true, |tokens| tokens > vocabulary) {
             return Err(GenerateError::Vocabulary {

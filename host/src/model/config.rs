@@ -172,6 +172,7 @@ impl Config {
             origin: format!("{}: in `{key}`", self.origin),
             values: values.clone(),
             dropout: self.dropout,
+            read: RefCell::default(),
         }))
     }
 

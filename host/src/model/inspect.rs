@@ -196,7 +196,7 @@ fn part_counts(model: &Model) -> PartCounts {
         counts.total += count;
         *match part {
             Part::Embedding(_) => &mut counts.embeddings,
-            Part::Norm(_) => &mut counts.norms,
+            Part::Norm(_) | Part::RmsNorm(_) => &mut counts.norms,
             Part::Linear(linear) if linear.kind() == ModuleKind::Attention => &mut counts.attention,
             Part::Linear(_) => &mut counts.mlp,
         } += count;

@@ -91,6 +91,16 @@ pub enum SpecError {
     },
 
     #[error(
+        "task head `{head}` learns from data of the kind `{kind}`, which this lorahost does not know; it knows {known}; \
+         a newer lorahost may, or choose another head"
+    )]
+    UnknownDataKind {
+        head: String,
+        kind: String,
+        known: String,
+    },
+
+    #[error(
         "{of} has no parameter `{parameter}` ({origin}){}",
         it_has(parameter, known)
     )]

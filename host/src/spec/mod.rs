@@ -18,7 +18,7 @@ pub use error::SpecError;
 pub use identity::{NUMERICS, RunId};
 pub use kind::Device;
 pub use layer::Layer;
-pub use plan::{Execution, MAX_RUNS, Plan, PlannedRun, RawSpec};
+pub use plan::{Execution, MAX_RUNS, Plan, PlannedRun, RawSpec, data_kind};
 pub use run::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
     TrainSpec, Weights,

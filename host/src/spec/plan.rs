@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use lorahost_plugin_api::protocol::DataKind;
 use serde_json::{Map, Value as Json};
 
 use super::cell;
-use super::error::SpecError;
+use super::error::{SpecError, quoted};
 use super::identity::fingerprint;
 use super::kind::{Device, Kind};
 use super::layer::{Layer, Setting};
-use super::run::{Method, RunSpec, Save};
+use super::run::{DataSpec, Method, RunSpec, Save};
 use super::schema::{Fallback, KEYS, Key};
 use super::select::{Catalogue, select};
+use super::value::Origin;
 use crate::digest::sha256;
 
 /// More runs than that are taken for a mistake.
@@ -96,7 +98,8 @@ impl RawSpec {
                 .filter(|dimension| concerns(method, dimension.key))
                 .collect();
             for point in product(&concerned) {
-                let spec = run_spec(method, &point);
+                let mut spec = run_spec(method, &point);
+                spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
                 spec.train.check_warmup(spec.data.train_size)?;
                 if known.insert(fingerprint(&spec)) {
                     let varying = point
@@ -122,6 +125,23 @@ impl RawSpec {
             execution: self.execution(),
             notices,
         })
+    }
+
+    /// The data alone, of the first value of each key.
+    #[must_use]
+    pub fn data(&self, kind: DataKind) -> DataSpec {
+        let keys = KEYS.iter().filter(|key| key.section() == "data");
+        let fields = keys.map(|key| {
+            let value = self.values(key.name).into_iter().next();
+            (
+                key.name["data.".len()..].to_owned(),
+                value.unwrap_or(Json::Null),
+            )
+        });
+        let mut spec: DataSpec = serde_json::from_value(Json::Object(fields.collect()))
+            .expect("the schema's keys are the fields of the data's part of a run");
+        spec.arrange(kind);
+        spec
     }
 
     /// What the user said of LoRA, in an experiment without it.
@@ -323,6 +343,33 @@ fn product<'a>(dimensions: &[&'a Dimension]) -> Vec<Point<'a>> {
         points = points.into_iter().flat_map(extend).collect();
     }
     points
+}
+
+/// What a head learns from, by its manifest.
+///
+/// # Errors
+/// There is no such head, or this host does not know what it learns from.
+pub fn data_kind(head: &str, catalogue: &dyn Catalogue) -> Result<DataKind, SpecError> {
+    let entries = catalogue.components("head");
+    let Some(entry) = entries.iter().find(|entry| entry.manifest.name == head) else {
+        return Err(SpecError::UnknownComponent {
+            kind: "task head",
+            name: head.to_owned(),
+            origin: Origin::Flag("--head".to_owned()),
+            known: entries
+                .iter()
+                .map(|entry| entry.manifest.name.clone())
+                .collect(),
+        });
+    };
+    let Some(kind) = entry.manifest.data.as_deref() else {
+        return Ok(DataKind::default());
+    };
+    DataKind::named(kind).ok_or_else(|| SpecError::UnknownDataKind {
+        head: head.to_owned(),
+        kind: kind.to_owned(),
+        known: quoted(DataKind::ALL.map(DataKind::name)),
+    })
 }
 
 /// The run at one point of the grid.

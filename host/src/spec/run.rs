@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use lorahost_plugin_api::protocol::DataKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -80,7 +81,10 @@ pub enum Weights {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// `builtin:NAME`, or a folder with `train.csv` and, if they exist, `validation.csv` and `test.csv`.
+    /// What the task head learns from.
+    #[serde(default)]
+    pub kind: DataKind,
+    /// `builtin:NAME`, a file, or a folder with `train.csv` and, if they exist, `validation.csv` and `test.csv`.
     /// The three files below, where given, come before it.
     pub path: Option<String>,
     pub train_file: Option<PathBuf>,
@@ -89,6 +93,15 @@ pub struct DataSpec {
     /// Column names joined by `+`: their texts are joined by a space.
     pub text_column: Option<String>,
     pub label_column: Option<String>,
+    /// Of pairs, like the two after it of blocks alone.
+    #[serde(default)]
+    pub rejected_column: Option<String>,
+    /// Tokens of a block; the model's positions, at most 1024, when absent.
+    #[serde(default)]
+    pub block_size: Option<usize>,
+    /// Tokens from the start of a block to that of the next; `block_size` when absent.
+    #[serde(default)]
+    pub stride: Option<usize>,
     /// Rows kept of each split, from its front after shuffling; all of them when absent.
     pub train_size: Option<usize>,
     pub validation_size: Option<usize>,
@@ -99,6 +112,20 @@ pub struct DataSpec {
     pub split_seed: u64,
     /// Longest sequence in tokens, special tokens included; longer ones are cut. The model's positions bound it.
     pub max_length: usize,
+}
+
+impl DataSpec {
+    /// Sets the kind, and forgets what does not concern it: it must not tell runs apart that are the same.
+    pub(super) fn arrange(&mut self, kind: DataKind) {
+        self.kind = kind;
+        if kind != DataKind::Pairs {
+            self.rejected_column = None;
+        }
+        if kind != DataKind::Blocks {
+            self.block_size = None;
+            self.stride = None;
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

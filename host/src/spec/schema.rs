@@ -93,44 +93,63 @@ pub const KEYS: &[Key] = &[
         "data.path",
         Kind::Path,
         Builtin("builtin:topics"),
-        "Data: a folder with train.csv, validation.csv and test.csv, or builtin:NAME",
+        "Data: a folder with train, validation and test files (CSV, TSV, JSON Lines, Parquet, text), a file, or builtin:NAME",
     )
     .flag("data", "PATH"),
     key(
         "data.train_file",
         Kind::Path,
         Unset("from data.path"),
-        "CSV file of the train split",
+        "File of the train split",
     )
     .flag("train-file", "FILE"),
     key(
         "data.validation_file",
         Kind::Path,
         Unset("from data.path, else part of the train split"),
-        "CSV file of the validation split",
+        "File of the validation split",
     )
     .flag("validation-file", "FILE"),
     key(
         "data.test_file",
         Kind::Path,
         Unset("from data.path"),
-        "CSV file of the test split",
+        "File of the test split",
     )
     .flag("test-file", "FILE"),
     key(
         "data.text_column",
         Kind::Text,
         Unset("recognised"),
-        "Column with the text, or several joined by +",
+        "Column with the text or words, or several joined by +",
     )
     .flag("text-column", "NAME"),
     key(
         "data.label_column",
         Kind::Text,
         Unset("recognised"),
-        "Column with the label",
+        "Column with the label, number or tags",
     )
     .flag("label-column", "NAME"),
+    key(
+        "data.rejected_column",
+        Kind::Text,
+        Unset("recognised"),
+        "Of pairs: column with the rejected text, where the text column has the chosen one",
+    ),
+    key(
+        "data.block_size",
+        Kind::Int(2),
+        Unset("the model's positions, at most 1024"),
+        "Of blocks: tokens of a block",
+    )
+    .flag("block-size", "N"),
+    key(
+        "data.stride",
+        Kind::Int(1),
+        Unset("data.block_size"),
+        "Of blocks: tokens from one block's start to the next one's in the train split",
+    ),
     key(
         "data.train_size",
         Kind::Int(1),

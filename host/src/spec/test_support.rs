@@ -1,5 +1,6 @@
 //! A resolved run for the tests of other modules.
 
+use lorahost_plugin_api::protocol::DataKind;
 use serde_json::Map;
 
 use super::{
@@ -34,12 +35,16 @@ pub(crate) fn run_spec(rank: Option<usize>, lr: f64, seed: u64) -> RunSpec {
             dropout: None,
         },
         data: DataSpec {
+            kind: DataKind::Classes,
             path: Some("builtin:topics".to_owned()),
             train_file: None,
             validation_file: None,
             test_file: None,
             text_column: None,
             label_column: None,
+            rejected_column: None,
+            block_size: None,
+            stride: None,
             train_size: None,
             validation_size: None,
             test_size: None,

@@ -24,7 +24,7 @@ mod worker;
 pub use job::{FromWorker, RunJob};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
-pub use prepare::{PrepareError, prepare, tokenizer};
+pub use prepare::{PrepareError, prepare, tokenizer_of};
 pub use progress::{PlainProgress, TerminalProgress};
 pub use stop::Stop;
 pub use worker::{Executor, WorkerError, worker_main};

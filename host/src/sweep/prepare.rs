@@ -188,14 +188,14 @@ impl Parts {
         if let Some(known) = self.data.get(&key) {
             return Ok(known.clone());
         }
-        let tokenizer = tokenizer(&model.files)?;
-        let max_length = spec.max_length.min(model.files.max_positions()?);
+        let tokenizer = tokenizer_of(&model.files)?;
+        let spec = &data::within(spec, model.files.max_positions()?)?;
         let sha256 = sha256(format!("{}{}", source_sha256(spec)?, tokenizer.sha256()).as_bytes());
         let tokens = self
             .cache
-            .join(format!("tokens-{}", cut_name(&sha256, spec, max_length)));
+            .join(format!("tokens-{}", cut_name(&sha256, spec)));
         let train_rows = if let Ok(known) = TokenSplits::map(&tokens) {
-            known.train.rows()
+            known.train.units()
         } else {
             let text = load_text(spec)?;
             tracing::info!(
@@ -206,8 +206,9 @@ impl Parts {
             );
             fs::create_dir_all(&self.cache)
                 .map_err(RecordError::io("create the folder", &self.cache))?;
-            tokenise(&text, &tokenizer, max_length)?.write(&tokens)?;
-            text.train.len()
+            let made = tokenise(&text, &tokenizer, spec)?;
+            made.write(&tokens)?;
+            made.train.units()
         };
         let data = PreparedData {
             sha256,
@@ -221,13 +222,12 @@ impl Parts {
 
 /// Names a token file by everything that its content depends on: text and tokenizer, how the text is cut, and this
 /// program's way with both.
-fn cut_name(sha256_of_source: &str, spec: &DataSpec, max_length: usize) -> String {
+fn cut_name(sha256_of_source: &str, spec: &DataSpec) -> String {
     let cut = DataSpec {
         path: None,
         train_file: None,
         validation_file: None,
         test_file: None,
-        max_length,
         ..spec.clone()
     };
     let all = json!([NUMERICS, sha256_of_source, cut]);
@@ -238,7 +238,7 @@ fn cut_name(sha256_of_source: &str, spec: &DataSpec, max_length: usize) -> Strin
 ///
 /// # Errors
 /// When there is none or it cannot be used.
-pub fn tokenizer(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
+pub fn tokenizer_of(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
     match files {
         ModelFiles::Folder(folder) => Ok(Tokenizer::open(folder)?),
         ModelFiles::Builtin(builtin) => {
@@ -267,21 +267,25 @@ mod tests {
     #[test]
     fn a_token_file_is_named_by_its_content_and_not_by_its_source() {
         let spec = run_spec(None, 1.0, 1).data;
-        let name = cut_name("aa", &spec, 64);
+        let name = cut_name("aa", &spec);
         let elsewhere = DataSpec {
             path: None,
             train_file: Some("copy.csv".into()),
             ..spec.clone()
         };
-        assert_eq!(cut_name("aa", &elsewhere, 64), name);
+        assert_eq!(cut_name("aa", &elsewhere), name);
         let smaller = DataSpec {
             train_size: Some(8),
             ..spec.clone()
         };
+        let shorter = DataSpec {
+            max_length: 32,
+            ..spec.clone()
+        };
         let others = [
-            cut_name("bb", &spec, 64),
-            cut_name("aa", &spec, 32),
-            cut_name("aa", &smaller, 64),
+            cut_name("bb", &spec),
+            cut_name("aa", &shorter),
+            cut_name("aa", &smaller),
         ];
         assert!(!others.contains(&name));
     }

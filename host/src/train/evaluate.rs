@@ -32,7 +32,7 @@ pub fn evaluate(
     tokens: &Tokens,
     watch: &mut Watch<'_>,
 ) -> Result<Evaluation, TrainError> {
-    let rows: Vec<u32> = (0..tokens.rows() as u32).collect();
+    let rows: Vec<u32> = (0..tokens.units() as u32).collect();
     let (mut sum, mut count) = (0.0, 0);
     watch
         .call("head", &spec.head, "reset", None)

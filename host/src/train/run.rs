@@ -10,7 +10,7 @@ use super::head::HeadPass;
 use super::setup::Setup;
 use super::trainer::Watch;
 use super::{TrainError, learning_rate};
-use crate::data::{self, Tokens};
+use crate::data::{self, BatchLabels, Tokens};
 use crate::model::{self, ModelError, PackedBatch};
 use crate::native;
 use crate::plugins::{HeadBatch, HeadLoss, Pass};
@@ -20,7 +20,7 @@ use crate::spec::{RunSpec, Selection};
 /// Trains a run to its end, or to a loss that is not finite.
 pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measured, TrainError> {
     let Setup { tokens, model, .. } = setup;
-    let rows = tokens.train.rows();
+    let rows = tokens.train.units();
     let steps = spec.train.steps(rows);
     let description = model.describe();
     let mut measured = Measured {
@@ -175,13 +175,18 @@ pub fn packed(
         ids,
         offsets,
         labels,
+        bytes,
     } = data::batch(tokens, rows);
     let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(setup.device);
+    let labels_of = |labels| match labels {
+        BatchLabels::Whole(labels) => tensor(&labels),
+        BatchLabels::Numbers(numbers) => Tensor::f_from_slice(&numbers)?.f_to_device(setup.device),
+    };
     let plain = HeadBatch {
         tokens: tensor(&ids)?,
         offsets: tensor(&offsets)?,
-        labels: labels.as_deref().map(tensor).transpose()?,
-        bytes: None,
+        labels: labels.map(labels_of).transpose()?,
+        bytes,
     };
     let batch = watch
         .call("head", head, "inputs", None)

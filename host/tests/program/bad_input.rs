@@ -172,11 +172,28 @@ fn data() {
     sandbox.write("slip.csv", "label,text\nsport,goal\nmony,bank\n");
     sandbox.write("columns.csv", "label,words\n0,goal\n1,bank\n");
     sandbox.write("sheet.xlsx", "PK");
+    sandbox.write("broken.jsonl", "{\"text\": \"goal\"}\n{\"text\": \"bank\n");
+    sandbox.write("array.json", "[{\"text\": \"goal\"}]\n");
+    sandbox.write(
+        "number.jsonl",
+        "{\"text\": \"goal\", \"label\": 0}\n{\"text\": 3, \"label\": 1}\n",
+    );
+    sandbox.write(
+        "nested.jsonl",
+        "{\"text\": {\"en\": \"goal\"}, \"label\": 0}\n",
+    );
+    sandbox.write("scores.csv", "label,text\n0.25,goal\n1,bank\n");
+    sandbox.write("short.parquet", "PAR1");
+    sandbox.write("text.parquet", "label,text\n0,goal\n1,bank\n");
+    sandbox.write("sets/small/train.csv", rows);
+    sandbox.write("sets/large/train.csv", rows);
+    sandbox.write("parts/train-00000-of-00002.csv", rows);
     sandbox.write("bare/readme.md", "nothing here");
     let cases = [
         "--data absent",
         "--data builtin:topic",
-        "--data sound.csv",
+        "--data sets",
+        "--data parts",
         "--data bare",
         "--train-file absent.csv",
         "--train-file empty.csv",
@@ -190,6 +207,14 @@ fn data() {
         "--train-file unlabelled.csv",
         "--train-file columns.csv",
         "--train-file sheet.xlsx",
+        "--train-file broken.jsonl",
+        "--train-file array.json",
+        "--train-file number.jsonl",
+        "--train-file nested.jsonl",
+        "--train-file scores.csv",
+        "--train-file short.parquet",
+        "--train-file text.parquet",
+        "--train-file data",
         "--train-file sound.csv --text-column txt",
         "--train-file sound.csv --label-column lable",
         "--train-file sound.csv --test-file outside.csv",

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod cuda;
+mod data;
 mod flags;
 mod generate;
 mod hostile;

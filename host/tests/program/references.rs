@@ -14,6 +14,7 @@ use lorahost::spec::{
 };
 use lorahost::sweep::{Executor, RunJob};
 use lorahost::train::Trainer;
+use lorahost_plugin_api::protocol::DataKind;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -193,12 +194,16 @@ fn selection(
 /// The data lie in the token file.
 fn no_data() -> DataSpec {
     DataSpec {
+        kind: DataKind::Classes,
         path: None,
         train_file: None,
         validation_file: None,
         test_file: None,
         text_column: None,
         label_column: None,
+        rejected_column: None,
+        block_size: None,
+        stride: None,
         train_size: None,
         validation_size: None,
         test_size: None,
@@ -225,6 +230,7 @@ fn token_file(reference: &Reference, vocabulary: &Value) -> Vec<u8> {
     // The layout is that of `lorahost::data`'s token files.
     let total: usize = rows.iter().map(|(ids, _)| ids.len()).sum();
     let header = json!({
+        "kind": "classes",
         "vocab_size": vocabulary,
         "label_names": ["0", "1", "2", "3"],
         "special": {"mask": null, "all": []},
@@ -236,7 +242,7 @@ fn token_file(reference: &Reference, vocabulary: &Value) -> Vec<u8> {
     })
     .to_string();
     let mut bytes = b"lorahost".to_vec();
-    bytes.extend(1_u32.to_le_bytes());
+    bytes.extend(2_u32.to_le_bytes());
     bytes.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
     bytes.extend(header.bytes());
     let mut end = 0_u64;

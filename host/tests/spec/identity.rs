@@ -6,6 +6,7 @@ use lorahost::spec::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunId, RunSpec, Save, Schedule, Seeds,
     Selection, TrainSpec, Weights,
 };
+use lorahost_plugin_api::protocol::DataKind;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -73,12 +74,16 @@ fn data() -> impl Strategy<Value = DataSpec> {
         ),
     )
         .prop_map(|(files, sizes)| DataSpec {
+            kind: DataKind::Classes,
             path: files.0,
             train_file: files.1,
             validation_file: files.2,
             test_file: files.3,
             text_column: files.4,
             label_column: files.5,
+            rejected_column: None,
+            block_size: None,
+            stride: None,
             train_size: sizes.0,
             validation_size: sizes.1,
             test_size: sizes.2,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use lorahost::spec::{Device, Method, Plan, Save, Seeds};
+use lorahost_plugin_api::protocol::DataKind;
 use serde_json::json;
 
 use crate::catalogue::{entry, plan, plan_with, standard, with_explicit};
@@ -318,4 +319,38 @@ fn a_hundred_thousand_runs_are_planned() {
         seeds.join(" ")
     );
     assert_eq!(plan(&line).unwrap().runs.len(), 100_000);
+}
+
+#[test]
+fn the_head_says_how_data_is_arranged() {
+    let mut entries = standard();
+    for (name, kind) in [("lines", "blocks"), ("both", "pairs"), ("new", "images")] {
+        let mut head = entry("head", name, &json!([]));
+        head.manifest.data = Some(kind.to_owned());
+        entries.push(head);
+    }
+    let data = |flags: &str| {
+        let plan = plan_with(flags, &entries).unwrap();
+        plan.runs[0].spec.data.clone()
+    };
+    let plain = data("--set data.block_size=32 data.stride=8 data.rejected_column=worse");
+    assert_eq!(plain.kind, DataKind::Classes);
+    assert_eq!(
+        plain,
+        data(""),
+        "what concerns other kinds tells no runs apart"
+    );
+    let blocks = data("--head lines --block-size 32 --set data.stride=8");
+    assert_eq!(
+        (blocks.kind, blocks.block_size, blocks.stride),
+        (DataKind::Blocks, Some(32), Some(8))
+    );
+    let pairs = data("--head both --set data.rejected_column=worse");
+    assert_eq!(pairs.rejected_column.as_deref(), Some("worse"));
+    assert_ne!(pairs.kind, blocks.kind);
+    assert_eq!(
+        plan_with("--head new", &entries).unwrap_err().to_string(),
+        "task head `new` learns from data of the kind `images`, which this lorahost does not know; it knows \
+         `classes`, `text`, `blocks`, `numbers`, `tags`, `pairs`; a newer lorahost may, or choose another head"
+    );
 }
