@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 pub mod digest;
 pub mod dropout;
+pub mod hub;
 pub mod model;
 pub mod native;
 pub mod nearest;
