@@ -41,6 +41,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Prepare(PrepareError::Record(_)) => Exit::Failure,
+            Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => Exit::Failure,
             Self::Spec(_)
             | Self::Plugin(_)
             | Self::Device(_)
