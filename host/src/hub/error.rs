@@ -67,8 +67,8 @@ pub enum HubError {
     BadToken { endpoint: String },
 
     #[error(
-        "HF_HUB_OFFLINE is set and the {kind} `{id}`{at} is not whole in {}: missing {}; unset HF_HUB_OFFLINE once to \
-         fetch it, put the files there, or name a folder that has them",
+        "no path `{id}{at}` is here, and HF_HUB_OFFLINE is set: of the {kind} of that name {} lacks {}; unset \
+         HF_HUB_OFFLINE once to fetch it, put the files there, or name a folder that has them",
         folder.display(),
         missing.join(", ")
     )]
@@ -82,7 +82,7 @@ pub enum HubError {
     },
 
     #[error(
-        "cannot reach {url}: {reason}; without a network, set HF_HUB_OFFLINE=1 to use what {} holds, or name a folder",
+        "cannot reach {url}: {reason}; without a network, set HF_HUB_OFFLINE=1 to use what {} holds, or name a folder that is here",
         cache.display()
     )]
     Unreachable {

@@ -9,6 +9,8 @@ mod bad_input;
 mod cuda;
 mod flags;
 mod hostile;
+mod hub;
+mod hub_server;
 mod main_job;
 mod minilm;
 mod optimizers;
