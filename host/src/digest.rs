@@ -101,25 +101,26 @@ fn name_in_hub_cache(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     let blobs = path.parent()?;
     let repository = blobs.parent()?.file_name()?.to_str()?;
-    let is_sha256 = name.len() == 64
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let is_blob = blobs.file_name()? == "blobs"
         && ["models--", "datasets--"]
             .iter()
             .any(|kind| repository.starts_with(kind));
-    (is_sha256 && is_blob).then_some(name)
+    (is_hex(name, 64) && is_blob).then_some(name)
 }
 
 fn cache_file() -> Option<PathBuf> {
+    Some(cache_folder()?.join("sha256.json"))
+}
+
+/// This program's cache of the user, which need not be there: `LORAHOST_CACHE`, else `lorahost` among the user's caches.
+#[must_use]
+pub fn cache_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("LORAHOST_CACHE").map(PathBuf::from);
-    let folder = folder.or_else(|| {
+    folder.or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let base = base.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;
         Some(base.join("lorahost"))
-    })?;
-    Some(folder.join("sha256.json"))
+    })
 }
 
 /// A cache that cannot be read is an empty one.
@@ -132,6 +133,13 @@ fn write_cache(path: &Path, kept: &BTreeMap<String, Kept>) -> io::Result<()> {
     fs::create_dir_all(atomic::folder_of(path))?;
     let json = serde_json::to_vec_pretty(kept)?;
     atomic::write(path, |file| file.write_all(&json))
+}
+
+/// Whether `text` is so many digits of hexadecimal, in small letters.
+#[must_use]
+pub fn is_hex(text: &str, digits: usize) -> bool {
+    let small = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == digits && text.bytes().all(small)
 }
 
 /// Bytes in hexadecimal.

@@ -18,6 +18,7 @@ use super::error::HubError;
 use super::id::HubId;
 use super::verify::Expected;
 use crate::atomic;
+use crate::digest::is_hex;
 
 /// Folders below one another in a repository; more are not followed.
 const DEPTH: usize = 16;
@@ -67,14 +68,10 @@ impl RepoCache {
     }
 
     /// Notes where a branch or tag stands.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn keep_commit(&self, revision: &str, commit: &str) -> Result<(), HubError> {
-        if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
-            return Ok(());
+    pub fn keep_commit(&self, revision: &str, commit: &str) {
+        if !is_commit(revision) && self.commit(revision).as_deref() != Some(commit) {
+            note(&self.folder.join("refs").join(revision), commit.as_bytes());
         }
-        put(&self.folder.join("refs").join(revision), commit.as_bytes())
     }
 
     /// The folder with the files of a commit.
@@ -99,17 +96,11 @@ impl RepoCache {
     }
 
     /// Notes the names of all files of a commit.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    pub fn keep_listing(&self, commit: &str, names: &[String]) -> Result<(), HubError> {
-        let path = self.listing_file(commit);
-        let json = serde_json::to_vec(names).map_err(|error| HubError::File {
-            action: "write",
-            path: path.clone(),
-            source: error.into(),
-        })?;
-        put(&path, &json)
+    pub fn keep_listing(&self, commit: &str, names: &[String]) {
+        if self.listing(commit).as_deref() != Some(names) {
+            let json = serde_json::Value::from(names).to_string();
+            note(&self.listing_file(commit), json.as_bytes());
+        }
     }
 
     fn listing_file(&self, commit: &str) -> PathBuf {
@@ -156,13 +147,11 @@ impl RepoCache {
         let target = format!("{up}blobs/{}", hash.name());
         match symlink(&target, &path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                // A link from before, whose blob is gone or was of other bytes.
-                fs::remove_file(&path)
-                    .and_then(|()| symlink(&target, &path))
-                    .or_else(|error| {
-                        // Another process may have made the same link meanwhile.
-                        if path.is_file() { Ok(()) } else { Err(error) }
-                    })
+                if fs::read_link(&path).is_ok_and(|found| found == Path::new(&target)) {
+                    return Ok(());
+                }
+                // What was there before is not these bytes.
+                fs::remove_file(&path).and_then(|()| symlink(&target, &path))
             }
             made => made,
         }
@@ -204,10 +193,7 @@ impl RepoCache {
 /// Whether this is a commit's full name.
 #[must_use]
 pub fn is_commit(text: &str) -> bool {
-    text.len() == 40
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    is_hex(text, 40)
 }
 
 /// Whether a name of the hub stays in the folder that it is put into.
@@ -222,9 +208,13 @@ pub fn is_safe(name: &str) -> bool {
             .all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255)
 }
 
-fn put(path: &Path, content: &[u8]) -> Result<(), HubError> {
-    make_folder(atomic::folder_of(path))?;
-    atomic::write(path, |file| file.write_all(content)).map_err(HubError::file("write", path))
+/// Notes are an aid for later: a cache that cannot be written serves what it has.
+fn note(path: &Path, content: &[u8]) {
+    let written = fs::create_dir_all(atomic::folder_of(path))
+        .and_then(|()| atomic::write(path, |file| file.write_all(content)));
+    if let Err(error) = written {
+        tracing::debug!("cannot write {}: {error}", path.display());
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), HubError> {
@@ -268,7 +258,7 @@ mod tests {
         let lock = cache.lock(&hash()).unwrap();
         fs::write(cache.blob(&hash()), "hello\n").unwrap();
         cache.link(COMMIT, "data/train.csv", &hash()).unwrap();
-        cache.keep_commit("refs/pr/1", COMMIT).unwrap();
+        cache.keep_commit("refs/pr/1", COMMIT);
 
         let repo = folder.path().join("datasets--org--name");
         let file = repo.join(format!("snapshots/{COMMIT}/data/train.csv"));
@@ -333,9 +323,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path());
         let names = ["a".to_owned(), "b/c".to_owned()];
-        cache.keep_listing(COMMIT, &names).unwrap();
+        cache.keep_listing(COMMIT, &names);
         assert_eq!(cache.listing(COMMIT).unwrap(), names);
-        cache.keep_listing(COMMIT, &["../a".to_owned()]).unwrap();
+        cache.keep_listing(COMMIT, &["../a".to_owned()]);
         assert_eq!(cache.listing(COMMIT), None);
     }
 }

@@ -96,8 +96,8 @@ impl Hub {
         }
         match self.ask(http, id, revision) {
             Ok((commit, files)) => {
-                cache.keep_listing(&commit, &files)?;
-                cache.keep_commit(revision, &commit)?;
+                cache.keep_listing(&commit, &files);
+                cache.keep_commit(revision, &commit);
                 Ok(Snapshot {
                     hub: self,
                     id,

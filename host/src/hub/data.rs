@@ -8,6 +8,7 @@ use super::client::{Hub, Size, Snapshot};
 use super::error::HubError;
 use super::id::HubId;
 use super::layout::{Config, FORMATS, by_card, by_name, missing_shards};
+use super::view;
 use crate::nearest::nearest;
 
 const CARD: &str = "README.md";
@@ -20,7 +21,8 @@ pub struct DataFiles {
     pub train: Vec<PathBuf>,
     pub validation: Vec<PathBuf>,
     pub test: Vec<PathBuf>,
-    /// Holds them and, if the data set has one, its `README.md`.
+    /// Holds links to them under the usual names, `train.csv` or `train-00000-of-00002.parquet`, and to the data set's
+    /// `README.md`, if it has one.
     pub folder: PathBuf,
     /// The commit that they are of.
     pub revision: String,
@@ -121,13 +123,16 @@ fn take(snapshot: &Snapshot<'_>, id: &HubId, configs: &[Config]) -> Result<DataF
     snapshot.fetch(&all, Size::Bulk)?;
     let folder = snapshot.folder();
     let here = |names: Vec<String>| names.iter().map(|name| folder.join(name)).collect();
-    Ok(DataFiles {
+    let mut files = DataFiles {
         train: here(train),
         validation: here(validation),
         test: here(test),
+        folder: PathBuf::new(),
         revision: snapshot.commit.clone(),
-        folder: folder.clone(),
-    })
+    };
+    let card = Some(folder.join(CARD)).filter(|card| card.is_file());
+    files.folder = view::make(&files, card.as_deref())?;
+    Ok(files)
 }
 
 /// The configuration of the id, else the only one, else the default.

@@ -54,9 +54,10 @@ impl Http {
     /// # Errors
     /// When the endpoint is no address.
     pub fn new(settings: &Settings) -> Result<Self, HubError> {
-        let origin = Origin::of(&address(&settings.endpoint, &settings.endpoint)?);
+        let endpoint = address(&settings.endpoint, &settings.endpoint)?;
+        let roots = certificates(is_https(&endpoint));
         let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(certificates())))
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let agent = Agent::config_builder()
@@ -72,7 +73,7 @@ impl Http {
             .new_agent();
         Ok(Self {
             agent,
-            origin,
+            origin: Origin::of(&endpoint),
             token: settings.token.clone(),
             cache: settings.cache.clone(),
         })
@@ -147,9 +148,14 @@ impl Http {
                 pause *= 4;
                 continue;
             }
-            return answer.map_err(|error| HubError::Unreachable {
+            let reason = match answer {
+                Ok(response) if passing => format!("it answers {}", response.status().as_u16()),
+                Ok(response) => return Ok(response),
+                Err(error) => error.to_string(),
+            };
+            return Err(HubError::Unreachable {
                 url: shown(at),
-                reason: error.to_string(),
+                reason,
                 cache: self.cache.clone(),
             });
         }
@@ -286,13 +292,14 @@ fn may_pass(error: &ureq::Error) -> bool {
     }
 }
 
-/// The roots of trust of this system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-fn certificates() -> Vec<Certificate<'static>> {
+/// The roots of trust of this system, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`; where they are `needed`, it is told
+/// that there are none.
+fn certificates(needed: bool) -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::debug!("certificates: {error}");
     }
-    if found.certs.is_empty() {
+    if found.certs.is_empty() && needed {
         tracing::warn!(
             "no root certificates were found, so no https server can be trusted: install ca-certificates or set \
              SSL_CERT_FILE"

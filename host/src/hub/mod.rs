@@ -24,6 +24,7 @@ mod progress;
 mod resolve;
 mod settings;
 mod verify;
+mod view;
 
 pub use data::DataFiles;
 pub use error::HubError;

@@ -3,7 +3,7 @@
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::digest::hex;
+use crate::digest::{hex, is_hex};
 
 /// What a file's bytes must hash to. The hub gives it as the file's `ETag`, and the cache has it as the blob's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +19,9 @@ impl Expected {
     #[must_use]
     pub fn of_etag(etag: &str) -> Option<Self> {
         let name = etag.trim().trim_start_matches("W/").trim_matches('"');
-        let hexadecimal = name
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         match name.len() {
-            64 if hexadecimal => Some(Self::Sha256(name.to_owned())),
-            40 if hexadecimal => Some(Self::Git(name.to_owned())),
+            64 if is_hex(name, 64) => Some(Self::Sha256(name.to_owned())),
+            40 if is_hex(name, 40) => Some(Self::Git(name.to_owned())),
             _ => None,
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::prepare::PrepareError;
 use crate::hub::{DataFiles, HubError, ModelPlace, locate_model, resolve_data};
 use crate::record::Revisions;
 use crate::spec::{DataSpec, Plan, RunSpec, Weights};
@@ -50,37 +49,13 @@ impl Places {
         self.models.get(path).map_or(path, |place| &place.path)
     }
 
-    /// The spec with the files of a data set of the hub in place of its id. Files that the spec names itself stay.
-    pub fn data(&self, spec: &DataSpec) -> Result<DataSpec, PrepareError> {
-        let id = spec.path.as_deref().unwrap_or_default();
-        let Some(files) = self.data.get(id) else {
-            return Ok(spec.clone());
-        };
-        let one = |split: &'static str, files: &[_]| match files {
-            [] => Ok(None),
-            [file] => Ok(Some(file).cloned()),
-            _ => Err(PrepareError::SeveralFiles {
-                id: id.to_owned(),
-                split,
-                count: files.len(),
-            }),
-        };
+    /// The spec with the folder of a data set of the hub in place of its id.
+    pub fn data(&self, spec: &DataSpec) -> DataSpec {
         let mut located = spec.clone();
-        located.path = None;
-        for (file, split, files) in [
-            (&mut located.train_file, "train", &files.train),
-            (
-                &mut located.validation_file,
-                "validation",
-                &files.validation,
-            ),
-            (&mut located.test_file, "test", &files.test),
-        ] {
-            if file.is_none() {
-                *file = one(split, files)?;
-            }
+        if let Some(files) = spec.path.as_ref().and_then(|path| self.data.get(path)) {
+            located.path = Some(files.folder.display().to_string());
         }
-        Ok(located)
+        located
     }
 
     /// The commits of what is from the hub.

@@ -40,15 +40,6 @@ pub enum PrepareError {
 
     #[error("the built-in model {name} has no vocabulary")]
     NoVocabulary { name: String },
-
-    #[error(
-        "the {split} split of `{id}` is in {count} files, and one file a split is read: join them, and name the file"
-    )]
-    SeveralFiles {
-        id: String,
-        split: &'static str,
-        count: usize,
-    },
 }
 
 /// Makes the jobs of a plan, in its order; `device` is where the workers compute. Runs that turn out to be one, because
@@ -74,7 +65,7 @@ pub fn prepare(
     for run in &plan.runs {
         let spec = &run.spec;
         let model = parts.model(places.model(&spec.model.path), spec.model.weights)?;
-        let data = parts.data(&places.data(&spec.data)?, &model)?;
+        let data = parts.data(&places.data(&spec.data), &model)?;
         spec.train.check_warmup(Some(data.train_rows))?;
         let id = spec.identity(&model.sha256, &data.sha256);
         if let Some(&first) = known.get(&id) {

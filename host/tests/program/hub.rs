@@ -306,12 +306,11 @@ fn redirects_are_bounded_and_lead_to_servers_alone() {
 #[test]
 fn a_repository_that_moved_is_found_under_its_old_name() {
     let world = World::new();
-    let files = model(&world.sandbox);
     world.server.put(
         "models/old",
         Repository {
             moved_to: Some("models/org/tiny"),
-            ..Repository::of(files)
+            ..Repository::default()
         },
     );
     let outcome = world.run("--model old");
@@ -490,6 +489,21 @@ fn a_hub_that_cannot_be_reached_is_a_failure_and_not_bad_input() {
     let environment = [("HF_ENDPOINT", "hub.example"), ("HF_HUB_OFFLINE", "")];
     let outcome = sandbox.lorahost_with(&small("--model org/tiny"), &environment);
     assert!(outcome.refused().contains("HF_ENDPOINT"));
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let world = World::new();
+    world.server.fault("listing", Fault::Busy(2));
+    let outcome = world.run("--model org/tiny");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    // What is here serves while the hub is down; what is not is not.
+    world.server.fault("listing", Fault::Busy(100));
+    let outcome = world.run("--model org/tiny --output again");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let outcome = world.run("--data org/topics --output none");
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.contains("it answers 503"), "{}", outcome.err);
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub enum Fault {
     Wrong,
     /// Ranges are not known.
     NoRange,
+    /// The server is busy, so many times.
+    Busy(usize),
     /// Half a second passes before it begins.
     Slow,
     /// It is said to be on an address that is no server's.
@@ -221,6 +223,10 @@ impl State {
         let Some(repository) = self.repositories.get(&format!("{kind}{name}")) else {
             return Reply::refusal(401, "RepoNotFound");
         };
+        if let Some(to) = repository.moved_to {
+            let to = to.trim_start_matches("models/");
+            return Reply::moved(seen.path.replacen(name, to, 1));
+        }
         if let Some(gate) = repository.gate
             && seen.authorization != Some(format!("Bearer {gate}"))
         {
@@ -260,7 +266,11 @@ impl State {
         }
     }
 
-    fn of_api(&self, path: &str, seen: &Seen) -> Reply {
+    fn of_api(&mut self, path: &str, seen: &Seen) -> Reply {
+        if let Some(Fault::Busy(times @ 1..)) = self.faults.get_mut("listing") {
+            *times -= 1;
+            return Reply::refusal(503, "");
+        }
         let (name, revision) = path.split_once("/revision/").unwrap();
         let Some(repository) = self.repositories.get(name) else {
             return Reply::refusal(401, "RepoNotFound");
@@ -271,12 +281,7 @@ impl State {
             } else {
                 seen.path.replacen(name, to, 1)
             };
-            return Reply {
-                status: 307,
-                headers: vec![("Location", place)],
-                body: Vec::new(),
-                fault: None,
-            };
+            return Reply::moved(place);
         }
         let Some(found) = repository.revision(revision) else {
             return Reply::refusal(404, "RevisionNotFound");
@@ -355,6 +360,15 @@ impl Reply {
         Self {
             status,
             headers: vec![("X-Error-Code", code.to_owned())],
+            body: Vec::new(),
+            fault: None,
+        }
+    }
+
+    fn moved(to: String) -> Self {
+        Self {
+            status: 307,
+            headers: vec![("Location", to)],
             body: Vec::new(),
             fault: None,
         }

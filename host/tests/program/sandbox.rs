@@ -138,6 +138,7 @@ impl Sandbox {
             .env_remove("RUST_LOG")
             // The hub is a server of the test's own, or none.
             .env("HF_HOME", self.path("hf"))
+            .env("LORAHOST_CACHE", self.path("cache"))
             .env("HF_HUB_OFFLINE", "1")
             .env("NO_PROXY", "127.0.0.1");
         for variable in HUB_VARIABLES {
