@@ -151,7 +151,7 @@ impl Node {
                         value
                             .as_str()
                             .map_or_else(|| value.to_string(), str::to_owned),
-                    )
+                    );
                 }
             },
         }

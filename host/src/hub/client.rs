@@ -255,18 +255,16 @@ impl Snapshot<'_> {
         let missing = names
             .iter()
             .filter(|name| self.cache.find(&self.commit, name).is_none());
-        match (&self.hub.http, &self.cut_off) {
-            (Some(http), None) => missing
+        if let (Some(http), None) = (&self.hub.http, &self.cut_off) {
+            return missing
                 .into_iter()
-                .try_for_each(|name| self.fetch_one(http, name, size)),
-            _ => {
-                let missing: Vec<String> = missing.cloned().collect();
-                if missing.is_empty() {
-                    return Ok(());
-                }
-                Err(self.absent(missing))
-            }
+                .try_for_each(|name| self.fetch_one(http, name, size));
         }
+        let missing: Vec<String> = missing.cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(self.absent(missing))
     }
 
     /// The error of files that are not in the cache while nothing can be fetched.

@@ -127,7 +127,7 @@ pub fn by_name(files: &[String]) -> Vec<Config> {
         }
     }
     let configs = by_config.into_iter().filter_map(|(name, placed)| {
-        let splits = splits(placed);
+        let splits = splits(&placed);
         (!splits.is_empty()).then(|| Config {
             is_default: name == "default",
             name,
@@ -182,7 +182,7 @@ fn placed(file: &str) -> Option<(String, Placed)> {
 }
 
 /// The splits of one configuration, all in one format: the best that has a train split.
-fn splits(placed: Vec<Placed>) -> BTreeMap<String, Vec<String>> {
+fn splits(placed: &[Placed]) -> BTreeMap<String, Vec<String>> {
     let named = placed.iter().any(|file| file.split.is_some());
     let split = |file: &Placed| file.split.or((!named).then_some("train"));
     let best = |needed: Option<&str>| {
