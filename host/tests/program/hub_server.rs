@@ -376,14 +376,17 @@ impl Reply {
 
     fn send(self, stream: &mut &TcpStream, head_only: bool) -> Option<()> {
         let endless = matches!(self.fault, Some(Fault::Endless));
-        let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", self.status);
-        for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
+        let mut head = vec![
+            format!("HTTP/1.1 {} X", self.status),
+            "Connection: close".to_owned(),
+        ];
+        let headers = self.headers.iter();
+        head.extend(headers.map(|(name, value)| format!("{name}: {value}")));
         if !endless || head_only {
-            head += &format!("Content-Length: {}\r\n", self.body.len());
+            head.push(format!("Content-Length: {}", self.body.len()));
         }
-        stream.write_all((head + "\r\n").as_bytes()).ok()?;
+        let head = head.join("\r\n");
+        stream.write_all((head + "\r\n\r\n").as_bytes()).ok()?;
         if head_only {
             return Some(());
         }
