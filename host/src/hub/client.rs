@@ -327,7 +327,7 @@ impl Snapshot<'_> {
             reason,
         };
         if let Some(other) = answer.header("x-repo-commit").filter(|c| c != commit) {
-            return Err(wrong(format!("it is of commit {}", plain(other))));
+            return Err(wrong(format!("it is of another commit{}", plain(other))));
         }
         let etag = answer.header("x-linked-etag").or(answer.header("etag"));
         let hash = etag.and_then(Expected::of_etag).ok_or_else(|| {
