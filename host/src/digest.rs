@@ -58,13 +58,20 @@ fn modified(metadata: &Metadata) -> i128 {
     i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
 }
 
-/// The SHA-256 of a file, from the user's cache where it holds the one of this very file.
+/// The SHA-256 of a file: the name that the hub's cache gives it, or from the user's cache where that holds the one of
+/// this very file, or of its bytes.
+///
+/// A blob of the hub's cache whose name is a sha256 was checked against it when it came, by this program at least. One
+/// that was changed in place since then is not noticed; to hash gigabytes at each start is the price of noticing.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     let path = path.canonicalize()?;
     let file = File::open(&path)?;
+    if let Some(name) = name_in_hub_cache(&path) {
+        return Ok(name.to_owned());
+    }
     let metadata = file.metadata()?;
     let cache = cache_file().filter(|_| metadata.len() >= WORTH_KEEPING);
     let Some(cache) = cache else {
@@ -89,14 +96,31 @@ pub fn sha256_of_file(path: &Path) -> io::Result<String> {
     Ok(sha256)
 }
 
+/// `HASH` of `models--ORG--NAME/blobs/HASH`, where it is a sha256. Small files are named by another hash.
+fn name_in_hub_cache(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let blobs = path.parent()?;
+    let repository = blobs.parent()?.file_name()?.to_str()?;
+    let is_blob = blobs.file_name()? == "blobs"
+        && ["models--", "datasets--"]
+            .iter()
+            .any(|kind| repository.starts_with(kind));
+    (is_hex(name, 64) && is_blob).then_some(name)
+}
+
 fn cache_file() -> Option<PathBuf> {
+    Some(cache_folder()?.join("sha256.json"))
+}
+
+/// This program's cache of the user, which need not be there: `LORAHOST_CACHE`, else `lorahost` among the user's caches.
+#[must_use]
+pub fn cache_folder() -> Option<PathBuf> {
     let folder = std::env::var_os("LORAHOST_CACHE").map(PathBuf::from);
-    let folder = folder.or_else(|| {
+    folder.or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let base = base.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))?;
         Some(base.join("lorahost"))
-    })?;
-    Some(folder.join("sha256.json"))
+    })
 }
 
 /// A cache that cannot be read is an empty one.
@@ -109,6 +133,13 @@ fn write_cache(path: &Path, kept: &BTreeMap<String, Kept>) -> io::Result<()> {
     fs::create_dir_all(atomic::folder_of(path))?;
     let json = serde_json::to_vec_pretty(kept)?;
     atomic::write(path, |file| file.write_all(&json))
+}
+
+/// Whether `text` is so many digits of hexadecimal, in small letters.
+#[must_use]
+pub fn is_hex(text: &str, digits: usize) -> bool {
+    let small = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == digits && text.bytes().all(small)
 }
 
 /// Bytes in hexadecimal.
@@ -133,6 +164,27 @@ mod tests {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256(b"abc"), abc);
         assert_eq!(sha256_of(&b"abc"[..]).unwrap(), abc);
+    }
+
+    #[test]
+    fn the_hubs_cache_names_large_files_by_their_sha256() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = sha256(b"abc");
+        let put = |place: &str, name: &str| {
+            let blobs = folder.path().join(place);
+            fs::create_dir_all(&blobs).unwrap();
+            fs::write(blobs.join(name), b"other").unwrap();
+            let link = folder.path().join("link");
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(blobs.join(name), &link).unwrap();
+            sha256_of_file(&link).unwrap()
+        };
+        let read = sha256(b"other");
+        assert_eq!(put("models--org--name/blobs", &name), name);
+        assert_eq!(put("datasets--name/blobs", &name), name);
+        assert_eq!(put("models--org--name/blobs", &name[..40]), read);
+        assert_eq!(put("models--org--name/other", &name), read);
+        assert_eq!(put("elsewhere/blobs", &name), read);
     }
 
     #[test]

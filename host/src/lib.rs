@@ -9,6 +9,7 @@ pub mod data;
 pub mod digest;
 pub mod dropout;
 pub mod generate;
+pub mod hub;
 pub mod kit;
 pub mod model;
 pub mod native;

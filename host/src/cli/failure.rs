@@ -56,6 +56,7 @@ impl Failure {
             | Self::Kit(KitError::Io { .. })
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
+            Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => Exit::Failure,
             Self::Spec(_)
             | Self::Plugin(_)
             | Self::Kit(_)

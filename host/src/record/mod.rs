@@ -32,7 +32,9 @@ pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
 pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, is_run, read_metrics, state};
 pub use output::OutputFolder;
-pub use provenance::{Platform, PluginFile, Provenance, peak_memory_bytes, reset_peak_memory};
+pub use provenance::{
+    Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,
+};
 pub use result::{Failure, Measured, RunResult, Status, TestResult};
 
 /// Version of the files of a run's folder that this lorahost writes, and the newest that it reads.

@@ -24,6 +24,25 @@ pub struct Provenance {
     /// Seconds since 1970 when the record was made.
     pub recorded_at: u64,
     pub plugins: Vec<PluginFile>,
+    #[serde(flatten)]
+    pub revisions: Revisions,
+}
+
+/// The commits of what a run took from the hub.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revisions {
+    #[serde(
+        rename = "model_revision",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub model: Option<String>,
+    #[serde(
+        rename = "data_revision",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub data: Option<String>,
 }
 
 /// A plugin file that the run used.
@@ -70,7 +89,15 @@ impl Provenance {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |t| t.as_secs()),
             plugins: plugins.collect(),
+            revisions: Revisions::default(),
         }
+    }
+
+    /// The same of a run that took these from the hub.
+    #[must_use]
+    pub fn with_revisions(mut self, revisions: &Revisions) -> Self {
+        self.revisions = revisions.clone();
+        self
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::run::RunSpec;
-use crate::digest::sha256;
+use crate::digest::{is_hex, sha256};
 
 /// Version of the host's arithmetic. A change that moves any run's numbers raises it, so that
 /// records made before are not taken for the same run.
@@ -23,10 +23,7 @@ impl RunId {
     /// The id that `text` is, if it has the form of one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let hexadecimal = text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        (text.len() == DIGITS && hexadecimal).then(|| Self(text.to_owned()))
+        is_hex(text, DIGITS).then(|| Self(text.to_owned()))
     }
 
     #[must_use]

@@ -62,7 +62,7 @@ pub struct Selection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// A folder in Hugging Face's layout, or `builtin:NAME`.
+    /// A folder in Hugging Face's layout, an id on its hub, or `builtin:NAME`.
     pub path: String,
     pub weights: Weights,
     /// Replaces every dropout probability of the model's `config.json`. Like every dropout it is rounded to a multiple
@@ -84,7 +84,8 @@ pub struct DataSpec {
     /// What the task head learns from.
     #[serde(default)]
     pub kind: DataKind,
-    /// `builtin:NAME`, a file, or a folder with `train.csv` and, if they exist, `validation.csv` and `test.csv`.
+    /// `builtin:NAME`, an id on the hub, a file, or a folder with `train.csv` and, if they exist, `validation.csv` and
+    /// `test.csv`.
     /// The three files below, where given, come before it.
     pub path: Option<String>,
     pub train_file: Option<PathBuf>,

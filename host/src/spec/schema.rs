@@ -73,7 +73,7 @@ pub const KEYS: &[Key] = &[
         "model.path",
         Kind::Path,
         Builtin("builtin:tiny-bert"),
-        "Model: a Hugging Face folder, or builtin:NAME",
+        "Model: a Hugging Face folder, an id on its hub such as distilbert-base-uncased, or builtin:NAME",
     )
     .flag("model", "PATH"),
     key(
@@ -93,7 +93,7 @@ pub const KEYS: &[Key] = &[
         "data.path",
         Kind::Path,
         Builtin("builtin:topics"),
-        "Data: a folder with train, validation and test files (CSV, TSV, JSON Lines, Parquet, text), a file, or builtin:NAME",
+        "Data: a folder with train, validation and test files (CSV, TSV, JSON Lines, Parquet, text), a file, an id on the hub as NAME[:CONFIG][@REVISION], or builtin:NAME",
     )
     .flag("data", "PATH"),
     key(

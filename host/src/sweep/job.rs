@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    record::{Event, RECORD_VERSION, SpecRecord},
+    record::{Event, RECORD_VERSION, Revisions, SpecRecord},
     spec::{Device, RunSpec},
 };
 
@@ -19,6 +19,7 @@ pub struct RunJob {
     /// What varies beside learning rate and seed, as a file name: `lora-r16`, `full`.
     pub cell: String,
     pub spec: RunSpec,
+    pub revisions: Revisions,
     /// The tokenised data, shared by the runs of a sweep.
     pub tokens: PathBuf,
     /// Where `spec.model` lies on this machine.

@@ -13,6 +13,7 @@
 mod job;
 mod notice;
 mod parent;
+mod places;
 mod prepare;
 mod process;
 mod progress;

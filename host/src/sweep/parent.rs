@@ -321,7 +321,8 @@ fn record_death(
         device: job.device.to_string(),
         libtorch: None,
     };
-    let provenance = Provenance::collect(&job.spec, platform, job.threads);
+    let provenance =
+        Provenance::collect(&job.spec, platform, job.threads).with_revisions(&job.revisions);
     let result = RunResult::new(Err(failure), duration.as_secs_f64(), None, provenance);
     Ok(RunWriter::reopen(&job.folder, job.record())?.complete(result)?)
 }

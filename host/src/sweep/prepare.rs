@@ -1,4 +1,4 @@
-//! From a plan to jobs: models and data found and hashed, text tokenised once, runs named.
+//! From a plan to jobs: models and data found, on the hub too, and hashed, text tokenised once, runs named.
 //!
 //! All of it happens in the parent, which opens each model once and keeps none.
 
@@ -11,18 +11,21 @@ use tch::Device;
 use thiserror::Error;
 
 use super::RunJob;
+use super::places::Places;
 use crate::adapter::Targets;
 use crate::data::{self, DataError, TokenSplits, Tokenizer, load_text, source_sha256, tokenise};
 use crate::digest::sha256;
+use crate::hub::HubError;
 use crate::model::{Model, ModelError, ModelFiles, Options};
 use crate::record::{OutputFolder, RecordError};
-use crate::spec::{
-    self, DataSpec, HeadMode, ModelSpec, NUMERICS, Plan, RunSpec, Seeds, SpecError, Weights,
-};
+use crate::spec::{self, DataSpec, HeadMode, NUMERICS, Plan, RunSpec, Seeds, SpecError, Weights};
 
 /// Why a plan cannot be carried out. Nothing was run.
 #[derive(Debug, Error)]
 pub enum PrepareError {
+    #[error(transparent)]
+    Hub(#[from] HubError),
+
     #[error(transparent)]
     Model(#[from] ModelError),
 
@@ -43,27 +46,29 @@ pub enum PrepareError {
 /// two paths lead to the same files, are one job.
 ///
 /// # Errors
-/// When a model or its tokenizer is missing or unusable, the data cannot be read, or a warm-up is as long as the run.
+/// When a model or data set of the hub cannot be had, a model or its tokenizer is missing or unusable, the data cannot be read, or a warm-up is as long as the run.
 pub fn prepare(
     plan: &Plan,
     output: &OutputFolder,
     device: spec::Device,
 ) -> Result<Vec<RunJob>, PrepareError> {
-    check_models(plan)?;
+    let places = Places::find(plan)?;
+    check_models(plan, &places)?;
     let mut parts = Parts {
         cache: output.cache(),
         models: HashMap::new(),
         data: HashMap::new(),
     };
     let mut jobs: Vec<RunJob> = Vec::with_capacity(plan.runs.len());
-    let mut places = HashMap::new();
+    let mut known = HashMap::new();
     let mut same_cells = BTreeSet::new();
     for run in &plan.runs {
-        let model = parts.model(&run.spec.model)?;
-        let data = parts.data(&run.spec.data, &model)?;
-        run.spec.train.check_warmup(Some(data.train_rows))?;
-        let id = run.spec.identity(&model.sha256, &data.sha256);
-        if let Some(&first) = places.get(&id) {
+        let spec = &run.spec;
+        let model = parts.model(places.model(&spec.model.path), spec.model.weights)?;
+        let data = parts.data(&places.data(&spec.data), &model)?;
+        spec.train.check_warmup(Some(data.train_rows))?;
+        let id = spec.identity(&model.sha256, &data.sha256);
+        if let Some(&first) = known.get(&id) {
             let RunJob { cell, .. } = &jobs[first];
             if same_cells.insert((&run.cell, cell.clone())) {
                 tracing::warn!(
@@ -73,12 +78,13 @@ pub fn prepare(
             }
             continue;
         }
-        places.insert(id.clone(), jobs.len());
+        known.insert(id.clone(), jobs.len());
         jobs.push(RunJob {
             folder: output.run_folder(id.as_str()),
             id: id.as_str().to_owned(),
             cell: run.cell.clone(),
-            spec: run.spec.clone(),
+            spec: spec.clone(),
+            revisions: places.revisions(spec),
             tokens: data.tokens,
             model: model.path,
             device,
@@ -89,11 +95,13 @@ pub fn prepare(
 }
 
 /// Opens each model of the plan once: what does not fit is told before anything is trained, and once.
-fn check_models(plan: &Plan) -> Result<(), PrepareError> {
+fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
     // By model, its targets and the largest rank that any run puts on them.
     let mut models: BTreeMap<(&str, Weights), BTreeMap<&str, usize>> = BTreeMap::new();
     for RunSpec { model, lora, .. } in plan.runs.iter().map(|run| &run.spec) {
-        let targets = models.entry((&model.path, model.weights)).or_default();
+        let targets = models
+            .entry((places.model(&model.path), model.weights))
+            .or_default();
         if let Some(lora) = lora {
             let largest = targets.entry(&lora.targets).or_default();
             *largest = lora.rank.max(*largest);
@@ -159,17 +167,17 @@ struct PreparedData {
 }
 
 impl Parts {
-    fn model(&mut self, spec: &ModelSpec) -> Result<PreparedModel, PrepareError> {
-        let key = (spec.path.clone(), spec.weights);
+    fn model(&mut self, path: &str, weights: Weights) -> Result<PreparedModel, PrepareError> {
+        let key = (path.to_owned(), weights);
         if let Some(known) = self.models.get(&key) {
             return Ok(known.clone());
         }
-        let files = ModelFiles::find(&spec.path)?;
+        let files = ModelFiles::find(path)?;
         let path = match &files {
-            ModelFiles::Builtin(_) => spec.path.clone(),
+            ModelFiles::Builtin(_) => path.to_owned(),
             ModelFiles::Folder(folder) => absolute(folder).display().to_string(),
         };
-        let sha256 = files.sha256(spec.weights == Weights::Pretrained)?;
+        let sha256 = files.sha256(weights == Weights::Pretrained)?;
         let model = PreparedModel {
             path,
             sha256,

@@ -14,8 +14,8 @@ use std::{
 use super::*;
 use crate::{
     record::{
-        Event, Failure, Measured, OutputFolder, Platform, PluginCall, RunRecord, RunState, Split,
-        Status, TestResult, read_metrics, state,
+        Event, Failure, Measured, OutputFolder, Platform, PluginCall, Revisions, RunRecord,
+        RunState, Split, Status, TestResult, read_metrics, state,
     },
     spec::{Device, test_support::run_spec},
 };
@@ -159,6 +159,7 @@ fn jobs(output: &OutputFolder, cells: &[&str]) -> Vec<RunJob> {
             id,
             cell: (*cell).to_owned(),
             spec: run_spec(Some(4), 0.1 * (index + 1) as f64, 42),
+            revisions: Revisions::default(),
             tokens: "tokens".into(),
             model: "model".into(),
             device: Device::Cpu,

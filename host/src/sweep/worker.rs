@@ -144,7 +144,8 @@ fn run(executor: &mut dyn Executor, job: &RunJob, parent: &mut File) -> Result<b
         Ok(outcome) => (outcome, false),
         Err(payload) => (Err(failure_of_panic(payload)?), true),
     };
-    let provenance = Provenance::collect(&job.spec, executor.platform(job), job.threads);
+    let provenance = Provenance::collect(&job.spec, executor.platform(job), job.threads)
+        .with_revisions(&job.revisions);
     let seconds = started.elapsed().as_secs_f64();
     writer.complete(RunResult::new(
         outcome,

@@ -11,6 +11,8 @@ mod data;
 mod flags;
 mod generate;
 mod hostile;
+mod hub;
+mod hub_server;
 mod kit;
 mod main_job;
 mod minilm;

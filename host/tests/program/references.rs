@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lorahost::data::order;
 use lorahost::plugins::PluginFile;
-use lorahost::record::{Event, Measured};
+use lorahost::record::{Event, Measured, Revisions};
 use lorahost::spec::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
     TrainSpec, Weights,
@@ -72,6 +72,7 @@ pub fn follow(folder: &Path, reference: &Reference, factors: &Path) -> Result<()
             folder: scratch.path().join("run"),
             cell: "cell".to_owned(),
             spec: spec(method, folder, reference, factors)?,
+            revisions: Revisions::default(),
             tokens: tokens.clone(),
             model: folder.display().to_string(),
             device: lorahost::spec::Device::Cpu,

@@ -58,6 +58,18 @@ const KIT: [&str; 8] = [
     "uniform_init",
 ];
 
+/// What could lead the program to another hub, cache or token than the test's.
+const HUB_VARIABLES: [&str; 8] = [
+    "HF_ENDPOINT",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+    "TRANSFORMERS_OFFLINE",
+];
+
 const CLASSES: [[&str; 6]; 4] = [
     [
         "treaty", "border", "minister", "embassy", "election", "army",
@@ -125,7 +137,15 @@ impl Sandbox {
             .env("LORAHOST_PLUGIN_PATH", "kit")
             .env("XDG_DATA_HOME", self.path("home"))
             .env_remove("RUST_LOG")
-            .envs(environment.iter().copied());
+            // The hub is a server of the test's own, or none.
+            .env("HF_HOME", self.path("hf"))
+            .env("LORAHOST_CACHE", self.path("cache"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("NO_PROXY", "127.0.0.1");
+        for variable in HUB_VARIABLES {
+            command.env_remove(variable);
+        }
+        command.envs(environment.iter().copied());
         command.spawn().unwrap()
     }
 

@@ -1,0 +1,577 @@
+//! Models and data sets by id, from a hub on this machine.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::hub_server::{Fault, HubServer, Repository, Seen};
+use crate::sandbox::{Outcome, Sandbox, small};
+
+/// A sandbox whose model and data are on a hub too, as `org/tiny` and `org/topics`.
+struct World {
+    sandbox: Sandbox,
+    server: HubServer,
+    /// Commits of model and data set.
+    model: String,
+    data: String,
+}
+
+const TOKEN: &str = "hf_secret";
+const WEIGHTS: &str = "model.safetensors";
+
+impl World {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let server = HubServer::start();
+        let data = ["train", "validation", "test"].map(|split| {
+            let name = format!("{split}.csv");
+            let rows = fs::read(sandbox.path("data").join(&name)).unwrap();
+            (name, rows)
+        });
+        Self {
+            model: server.put("models/org/tiny", Repository::of(model(&sandbox))),
+            data: server.put("datasets/org/topics", Repository::of(data)),
+            sandbox,
+            server,
+        }
+    }
+
+    /// A small run with these flags and a network.
+    fn run(&self, flags: &str) -> Outcome {
+        self.run_with(flags, &[])
+    }
+
+    fn run_with(&self, flags: &str, environment: &[(&str, &str)]) -> Outcome {
+        let endpoint = self.server.endpoint();
+        let mut all = vec![("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+        all.extend(environment);
+        self.sandbox.lorahost_with(&small(flags), &all)
+    }
+
+    /// The one line of a call that fails with this exit code.
+    fn fails(&self, code: i32, flags: &str) -> String {
+        let outcome = self.run(flags);
+        assert_eq!(outcome.code, code, "{}", outcome.err);
+        assert!(!self.sandbox.path("out").exists(), "{flags}");
+        assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
+        outcome.err
+    }
+
+    fn cached(&self, name: &str) -> PathBuf {
+        self.sandbox.path("hf/hub").join(name)
+    }
+
+    /// A file of the model in the cache, by its name there.
+    fn cached_model(&self, name: &str) -> PathBuf {
+        let commit = &self.model;
+        self.cached(&format!("models--org--tiny/snapshots/{commit}/{name}"))
+    }
+
+    /// Names in `blobs` of the model.
+    fn blobs(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.cached("models--org--tiny/blobs")).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+}
+
+/// The files of the sandbox's model.
+fn model(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
+    let files = ["config.json", WEIGHTS, "vocab.txt"];
+    files
+        .map(|name| {
+            let bytes = fs::read(sandbox.path("model").join(name)).unwrap();
+            (name.to_owned(), bytes)
+        })
+        .to_vec()
+}
+
+fn transfers(seen: &[Seen]) -> Vec<&Seen> {
+    let of_files = |seen: &&Seen| seen.method == "GET" && !seen.path.starts_with("/api/");
+    seen.iter().filter(of_files).collect()
+}
+
+#[test]
+fn what_is_on_the_hub_trains_as_what_is_here() {
+    let world = World::new();
+    let local = world.sandbox.train_one("--output local");
+    let flags = "--model org/tiny --data org/topics --output hub";
+    let outcome = world.run_with(flags, &[("HF_TOKEN", TOKEN)]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert!(!(outcome.err.clone() + &outcome.out).contains(TOKEN));
+    let runs = world.sandbox.runs("hub");
+    assert_eq!(runs[0].record.spec.id, local.record.spec.id);
+    assert_eq!(runs[0].numbers(), local.numbers());
+
+    // The id stays as it was typed, with the commits beside it.
+    let spec = &runs[0].record.spec.spec;
+    assert_eq!(spec.model.path, "org/tiny");
+    assert_eq!(spec.data.path.as_deref(), Some("org/topics"));
+    let revisions = &runs[0].record.result.provenance.revisions;
+    assert_eq!(revisions.model.as_ref(), Some(&world.model));
+    assert_eq!(revisions.data.as_ref(), Some(&world.data));
+
+    let seen = world.server.seen();
+    assert!(seen.iter().any(|seen| seen.on_cdn));
+    for request in &seen {
+        let expected = (!request.on_cdn).then(|| format!("Bearer {TOKEN}"));
+        assert_eq!(request.authorization, expected, "{request:?}");
+    }
+    assert_eq!(
+        transfers(&seen).len(),
+        3 + 1 + 3,
+        "each file once, and one redirect"
+    );
+
+    // What is here is not fetched again: not by name, not by commit, not offline, not without a server.
+    let again = world.run(&format!("{flags}2"));
+    assert_eq!(again.code, 0, "{}", again.err);
+    let seen = world.server.seen();
+    assert!(
+        seen.iter().all(|seen| seen.path.starts_with("/api/")),
+        "{seen:?}"
+    );
+    let (model, data) = (&world.model, &world.data);
+    let pinned = format!("--model org/tiny@{model} --data org/topics@{data} --output pinned");
+    let pinned = world.run(&pinned);
+    assert_eq!(pinned.code, 0, "{}", pinned.err);
+    assert!(world.server.seen().is_empty());
+    let offline = world.sandbox.lorahost(&small(&format!("{flags}3")));
+    assert_eq!(
+        (offline.code, offline.err.contains("hub")),
+        (0, false),
+        "{}",
+        offline.err
+    );
+    let gone = [("HF_ENDPOINT", "http://127.0.0.1:9")];
+    let gone = world.run_with(&format!("{flags}4"), &gone);
+    assert_eq!(gone.code, 0, "{}", gone.err);
+    assert!(gone.err.contains("as the cache has it"), "{}", gone.err);
+    assert!(world.sandbox.path("hub4/results.json").exists());
+}
+
+#[test]
+fn a_folder_goes_before_an_id_and_results_have_readable_names() {
+    let world = World::new();
+    for file in ["config.json", WEIGHTS, "vocab.txt"] {
+        let bytes = fs::read(world.sandbox.path("model").join(file)).unwrap();
+        world.sandbox.write(&format!("org/tiny/{file}"), bytes);
+    }
+    let words = small("--model org/tiny --data org/topics").replace("--output out", "");
+    let endpoint = world.server.endpoint();
+    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+    let outcome = world.sandbox.lorahost_with(&words, &environment);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let seen = world.server.seen();
+    assert!(
+        seen.iter().all(|seen| seen.path.contains("datasets/")),
+        "{seen:?}"
+    );
+    let runs = fs::read_dir(world.sandbox.path("runs")).unwrap();
+    let names: Vec<_> = runs.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        names[0].to_str().unwrap().starts_with("tiny-topics-"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_broken_transfer_goes_on_where_it_ended() {
+    let world = World::new();
+    world.server.fault(
+        WEIGHTS,
+        Fault::Cut {
+            after: 4000,
+            times: 2,
+        },
+    );
+    let outcome = world.run("--model org/tiny");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let seen = world.server.seen();
+    let on_cdn = seen.iter().filter(|seen| seen.on_cdn);
+    let ranges: Vec<_> = on_cdn.map(|seen| seen.range.as_deref()).collect();
+    assert_eq!(ranges, [None, Some("bytes=4000-"), Some("bytes=8000-")]);
+}
+
+#[test]
+fn what_came_before_a_failure_is_kept_for_the_next_call() {
+    let world = World::new();
+    world.server.fault(
+        WEIGHTS,
+        Fault::Cut {
+            after: 0,
+            times: 100,
+        },
+    );
+    let error = world.fails(1, "--model org/tiny");
+    assert!(error.contains("broke off at 0 of"), "{error}");
+    let hash =
+        lorahost::digest::sha256(&fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap());
+    let incomplete = format!("models--org--tiny/blobs/{hash}.incomplete");
+    let half = &fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap()[..5000];
+    fs::write(world.cached(&incomplete), half).unwrap();
+    world.server.heal();
+    world.server.seen();
+    let outcome = world.run("--model org/tiny");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let seen = world.server.seen();
+    let transfer = seen.iter().find(|seen| seen.on_cdn).unwrap();
+    assert_eq!(transfer.range.as_deref(), Some("bytes=5000-"));
+    assert!(!world.cached(&incomplete).exists());
+}
+
+#[test]
+fn the_wrong_beginning_and_a_server_without_ranges_cost_a_new_start() {
+    for fault in [Fault::NoRange, Fault::Slow] {
+        let world = World::new();
+        let bytes = fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap();
+        let blobs = world.cached("models--org--tiny/blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        let incomplete = blobs.join(format!("{}.incomplete", lorahost::digest::sha256(&bytes)));
+        fs::write(incomplete, vec![b'x'; 5000]).unwrap();
+        world.server.fault(WEIGHTS, fault);
+        let outcome = world.run("--model org/tiny");
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+        assert_eq!(fs::read(world.cached_model(WEIGHTS)).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn bytes_with_another_hash_are_thrown_away() {
+    for (file, algorithm) in [(WEIGHTS, "the sha256"), ("vocab.txt", "the git hash")] {
+        let world = World::new();
+        world.server.fault(file, Fault::Wrong);
+        let error = world.fails(1, "--model org/tiny");
+        assert!(
+            error.contains(algorithm) && error.contains("thrown away"),
+            "{error}"
+        );
+        assert!(!world.cached_model(file).exists());
+        let left = world.blobs();
+        assert!(
+            !left.iter().any(|name| name.ends_with(".incomplete")),
+            "{left:?}"
+        );
+    }
+}
+
+#[test]
+fn an_endless_answer_is_refused() {
+    let world = World::new();
+    world.server.fault(WEIGHTS, Fault::Endless);
+    let error = world.fails(1, "--model org/tiny");
+    assert!(error.contains("is larger than"), "{error}");
+    for name in world.blobs() {
+        let blob = world.cached("models--org--tiny/blobs").join(name);
+        assert!(blob.metadata().unwrap().len() < 200_000);
+    }
+    world.server.fault("listing", Fault::Endless);
+    let error = world.fails(1, "--model org/tiny");
+    assert!(
+        error.contains("the listing of a repository may have"),
+        "{error}"
+    );
+}
+
+#[test]
+fn redirects_are_bounded_and_lead_to_servers_alone() {
+    let world = World::new();
+    for (place, reason) in [
+        ("file:///etc/passwd", "no address of http or https"),
+        ("http://127.0.0.1:9/x", "cannot reach"),
+    ] {
+        world
+            .server
+            .fault(WEIGHTS, Fault::Elsewhere(place.to_owned()));
+        let error = world.fails(1, "--model org/tiny");
+        assert!(error.contains(reason), "{error}");
+    }
+    let moved = |to| Repository {
+        moved_to: Some(to),
+        ..Repository::default()
+    };
+    world
+        .server
+        .put("models/org/loop", moved("models/org/loop"));
+    let error = world.fails(1, "--model org/loop");
+    assert!(error.contains("too many"), "{error}");
+    world.server.put(
+        "models/org/away",
+        moved("http://hub.example/api/models/org/away"),
+    );
+    let error = world.fails(1, "--model org/away");
+    assert!(error.contains("answers 307"), "{error}");
+}
+
+#[test]
+fn a_repository_that_moved_is_found_under_its_old_name() {
+    let world = World::new();
+    world.server.put(
+        "models/old",
+        Repository {
+            moved_to: Some("models/org/tiny"),
+            ..Repository::default()
+        },
+    );
+    let outcome = world.run("--model old");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert!(world.cached("models--old/refs/main").exists());
+}
+
+#[test]
+fn a_gated_repository_says_what_to_do() {
+    let world = World::new();
+    let gated = Repository {
+        gate: Some(TOKEN),
+        ..Repository::of(model(&world.sandbox))
+    };
+    world.server.put("models/org/gated", gated);
+    let error = world.fails(2, "--model org/gated");
+    assert!(
+        error.contains("/org/gated is open only to those who accepted its terms"),
+        "{error}"
+    );
+    assert!(error.contains("set HF_TOKEN"), "{error}");
+    let other = world.run_with("--model org/gated", &[("HF_TOKEN", "hf_other")]);
+    assert_eq!(other.code, 2);
+    assert!(
+        other.err.contains("HF_TOKEN belongs to that account"),
+        "{}",
+        other.err
+    );
+    world.sandbox.write("hf/token", format!("{TOKEN}\n"));
+    let outcome = world.run("--model org/gated");
+    assert_eq!(outcome.code, 0, "the token file is read: {}", outcome.err);
+}
+
+#[test]
+fn what_the_hub_does_not_have_is_refused() {
+    let world = World::new();
+    let pickled = [
+        ("config.json", "{}"),
+        ("pytorch_model.bin", "PK"),
+        ("a/model.bin", ""),
+    ];
+    world
+        .server
+        .put("models/org/pickled", Repository::of(pickled));
+    world
+        .server
+        .put("models/org/bare", Repository::of([("README.md", "")]));
+    for (flags, reason) in [
+        (
+            "--model org/absent",
+            "no model `org/absent`: no path of that name is here",
+        ),
+        ("--model org/tiny@v9", "no revision `v9`"),
+        ("--model a/b/c", "neither a path that exists here nor an id"),
+        ("--model org/tiny:x", "a model has no configurations"),
+        (
+            "--model org/pickled",
+            "no safetensors weights but pytorch_model.bin",
+        ),
+        ("--model org/bare", "no config.json"),
+        ("--data org/absent", "no data set `org/absent`"),
+    ] {
+        let error = world.fails(2, flags);
+        assert!(error.contains(reason), "{flags}: {error}");
+    }
+}
+
+#[test]
+fn names_that_lead_out_of_the_cache_are_refused() {
+    let world = World::new();
+    let mut files = model(&world.sandbox);
+    files.push(("../../../../escaped".to_owned(), b"x".to_vec()));
+    world
+        .server
+        .put("models/org/listing", Repository::of(files));
+    let error = world.fails(1, "--model org/listing");
+    assert!(
+        error.contains("escaped") && error.contains("leads out of its folder"),
+        "{error}"
+    );
+
+    let mut files = model(&world.sandbox);
+    files.retain(|(name, _)| name != WEIGHTS);
+    let index = r#"{"weight_map": {"a": "../../../../escaped"}}"#;
+    files.push(("model.safetensors.index.json".to_owned(), index.into()));
+    world.server.put("models/org/index", Repository::of(files));
+    let error = world.fails(2, "--model org/index");
+    assert!(
+        error.contains("has no file `../../../../escaped`"),
+        "{error}"
+    );
+    assert!(!world.sandbox.path("escaped").exists());
+}
+
+#[test]
+fn the_shards_of_an_index_are_fetched_and_nothing_else() {
+    let world = World::new();
+    let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    let files = [
+        ("config.json", "{}"),
+        ("model.safetensors.index.json", index),
+        ("model-1.safetensors", "1"),
+        ("model-2.safetensors", "2"),
+        ("model-3.safetensors", "3"),
+        ("pytorch_model.bin", "pickle"),
+        ("README.md", ""),
+    ];
+    let commit = world
+        .server
+        .put("models/org/sharded", Repository::of(files));
+    // These are no weights; fetching comes first.
+    assert_eq!(world.run("--model org/sharded").code, 2);
+    let folder = world.cached(&format!("models--org--sharded/snapshots/{commit}"));
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [
+        "config.json",
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "model.safetensors.index.json",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_cache_in_part_says_what_it_lacks() {
+    let world = World::new();
+    let error = world.sandbox.lorahost(&small("--model org/tiny"));
+    let error = error.refused().to_owned();
+    assert!(
+        error.contains("HF_HUB_OFFLINE is set") && error.contains("all of it"),
+        "{error}"
+    );
+    assert_eq!(world.run("--model org/tiny --data org/topics").code, 0);
+
+    // As another program of the hub would have left it.
+    for repository in ["models--org--tiny", "datasets--org--topics"] {
+        fs::remove_dir_all(world.cached(repository).join("listings")).unwrap();
+    }
+    let flags = small("--model org/tiny --data org/topics --output again");
+    let again = world.sandbox.lorahost(&flags);
+    assert_eq!(again.code, 0, "{}", again.err);
+
+    fs::remove_file(world.cached_model(WEIGHTS).canonicalize().unwrap()).unwrap();
+    let flags = small("--model org/tiny --output part");
+    let error = world.sandbox.lorahost(&flags).refused().to_owned();
+    assert!(error.contains("lacks model.safetensors"), "{error}");
+    let gone = world.run_with(
+        "--model org/tiny --output part",
+        &[("HF_ENDPOINT", "http://127.0.0.1:9")],
+    );
+    assert_eq!(gone.code, 1);
+    assert!(
+        gone.err.contains("the cache lacks model.safetensors"),
+        "{}",
+        gone.err
+    );
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_is_a_failure_and_not_bad_input() {
+    let sandbox = Sandbox::new();
+    for endpoint in ["http://127.0.0.1:9", "http://no-such-host.invalid"] {
+        let environment = [("HF_ENDPOINT", endpoint), ("HF_HUB_OFFLINE", "0")];
+        let outcome = sandbox.lorahost_with(&small("--model org/tiny"), &environment);
+        assert_eq!(outcome.code, 1, "{}", outcome.err);
+        let error = &outcome.err;
+        assert!(
+            error.contains("cannot reach") && error.contains("HF_HUB_OFFLINE=1"),
+            "{error}"
+        );
+    }
+    let environment = [("HF_ENDPOINT", "hub.example"), ("HF_HUB_OFFLINE", "")];
+    let outcome = sandbox.lorahost_with(&small("--model org/tiny"), &environment);
+    assert!(outcome.refused().contains("HF_ENDPOINT"));
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let world = World::new();
+    world.server.fault("listing", Fault::Busy(2));
+    let outcome = world.run("--model org/tiny");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    // What is here serves while the hub is down; what is not is not.
+    world.server.fault("listing", Fault::Busy(100));
+    let outcome = world.run("--model org/tiny --output again");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let outcome = world.run("--data org/topics --output none");
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.contains("it answers 503"), "{}", outcome.err);
+}
+
+#[test]
+fn two_processes_fetch_a_file_once() {
+    let world = World::new();
+    world.server.fault(WEIGHTS, Fault::Slow);
+    let endpoint = world.server.endpoint();
+    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+    let start = |output: &str| {
+        let flags = small(&format!("--model org/tiny --output {output}"));
+        world.sandbox.start(&flags, &environment)
+    };
+    let both = [start("one"), start("two")];
+    for outcome in both.map(|child| world.sandbox.end(child)) {
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+    }
+    let seen = world.server.seen();
+    assert_eq!(seen.iter().filter(|seen| seen.on_cdn).count(), 1);
+}
+
+#[test]
+fn a_data_set_is_found_by_its_card_its_names_or_its_conversion() {
+    let world = World::new();
+    let table =
+        |split: &str| fs::read_to_string(world.sandbox.path(format!("data/{split}.csv"))).unwrap();
+    let (train, test) = (table("train"), table("test"));
+    let card = "---\nconfigs:\n- config_name: raw-v1\n  data_files:\n  - split: train\n    path: raw/a*.csv\n  \
+                - split: test\n    path: raw/b.csv\n- config_name: v1\n  data_files: nothing/*\n---\n";
+    let files = [
+        ("README.md", card),
+        ("raw/a1.csv", &train),
+        ("raw/b.csv", &test),
+    ];
+    world.server.put("datasets/org/card", Repository::of(files));
+    let error = world.fails(2, "--data org/card");
+    assert!(error.contains("org/card:CONFIG`: raw-v1, v1"), "{error}");
+    let error = world.fails(2, "--data org/card:raw-v2");
+    assert!(error.contains("did you mean `raw-v1`"), "{error}");
+    let error = world.fails(2, "--data org/card:v1");
+    assert!(
+        error.contains("`nothing/*` of the configuration `v1` fits no file"),
+        "{error}"
+    );
+
+    let script = [("script.py", "import os"), ("README.md", "# Topics\n")];
+    let converted = [
+        ("default/train/0000.csv", train.as_str()),
+        ("default/test/0000.csv", &test),
+    ];
+    let scripted = Repository::of(script);
+    let both = scripted.clone().with("refs/convert/parquet", converted);
+    world.server.put("datasets/org/script", scripted);
+    let error = world.fails(2, "--data org/script");
+    assert!(error.contains("a script, which is not run"), "{error}");
+    world.server.put("datasets/org/converted", both);
+
+    let expected =
+        world.run("--train-file data/train.csv --test-file data/test.csv --output local");
+    assert_eq!(expected.code, 0, "{}", expected.err);
+    let expected = world.sandbox.runs("local")[0].record.spec.id.clone();
+    for (index, id) in ["org/card:raw-v1", "org/converted"].into_iter().enumerate() {
+        let output = format!("out{index}");
+        let outcome = world.run(&format!("--data {id} --output {output}"));
+        assert_eq!(outcome.code, 0, "{id}: {}", outcome.err);
+        assert_eq!(world.sandbox.runs(&output)[0].record.spec.id, expected);
+        let offline = world
+            .sandbox
+            .lorahost(&small(&format!("--data {id} --output {output}b")));
+        assert_eq!(offline.code, 0, "{id}: {}", offline.err);
+    }
+}
