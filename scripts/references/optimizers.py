@@ -356,7 +356,8 @@ WRITERS = {
     "lora_plus": (PAIRS, 5, 0.01, lambda: [lora_plus(), lora_plus(ratio=4.0, weight_decay=0.1)]),
     "lora_fa": (PAIRS, 6, 0.01, lambda: [lora_fa(), lora_fa(damping=0.1, weight_decay=0.1, beta1=0.8)]),
     "riemannian": (PAIRS, 7, 0.01, lambda: [riemannian(), riemannian(damping=0.5, weight_decay=0.1, eps=1e-4)]),
-    "lora_pro": (PAIRS, 8, 0.1, lambda: [lora_pro(), lora_pro(damping=0.1, weight_decay=0.1)]),
+    # A seed with which B is of full rank after its first step: where it is not, rounding decides.
+    "lora_pro": (PAIRS, 17, 0.1, lambda: [lora_pro(), lora_pro(damping=0.1, weight_decay=0.1)]),
     "muon": (PAIRS, 9, 0.02, lambda: [
         muon(),
         muon(adjust="match_rms_adamw", weight_decay=0.1),

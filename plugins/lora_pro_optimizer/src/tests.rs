@@ -45,6 +45,10 @@ fn factors_that_are_not_finite_stay_so() -> Result<()> {
     let grad = tensor(&[1.0; 4], &[2, 2])?;
     descent.step(&[Some(&grad), Some(&grad)], 0.1)?;
     assert!(descent.values()[0].norm()?.item()?.is_nan());
-    assert_eq!(descent.values()[1].to_f64()?[0], -0.1);
+    let moved = descent.values()[1].to_f64()?[0];
+    assert!(
+        (moved + 0.1).abs() < 1e-8,
+        "AdamW on its own gradient: {moved}"
+    );
     Ok(())
 }

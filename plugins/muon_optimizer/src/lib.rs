@@ -120,7 +120,7 @@ fn orthogonal(matrix: &Tensor) -> Result<Tensor> {
     // The iteration works on the Gram matrix of the rows: let them be the shorter side.
     let tall = shape.first() > shape.last();
     let wide = if tall {
-        matrix.t()?
+        matrix.t()?.contiguous()?
     } else {
         matrix.try_clone()?
     };
