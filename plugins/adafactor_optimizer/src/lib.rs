@@ -2,8 +2,10 @@
 //! rows and columns, a step is clipped by its root mean square, and the learning rate is relative to that of the
 //! parameter,
 //!
+//! ```text
 //! b = t^decay, R <- R + b (row means of g^2 - R), C likewise, V = R C / mean(R), u = g / sqrt(V),
-//! w <- (1 - lr wd) w - max(eps2, rms(w)) min(lr, 1/sqrt(t)) u / max(1, rms(u) / clip).
+//! w <- (1 - lr wd) w - max(eps2, rms(w)) min(lr, 1/sqrt(t)) u / max(1, rms(u) / clip)
+//! ```
 
 use lorahost_plugin_api::prelude::*;
 

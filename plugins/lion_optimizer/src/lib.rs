@@ -1,7 +1,9 @@
 //! Lion (arXiv 2302.06675): steps of one size in every coordinate, along the sign of an interpolation between momentum
 //! and gradient,
 //!
-//! c = b1 m + (1 - b1) g, w <- w - lr (sign(c) + decay w), m <- b2 m + (1 - b2) g.
+//! ```text
+//! c = b1 m + (1 - b1) g, w <- w - lr (sign(c) + decay w), m <- b2 m + (1 - b2) g
+//! ```
 
 use lorahost_plugin_api::prelude::*;
 

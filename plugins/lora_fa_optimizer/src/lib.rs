@@ -1,7 +1,9 @@
 //! LoRA-FA (arXiv 2308.03303): A stays where it started, and B moves along the gradient for which s B A comes closest to
 //! a step of the full weight,
 //!
-//! g_B <- g_B (A A')^-1 / s^2,
+//! ```text
+//! g_B <- g_B (A A')^-1 / s^2
+//! ```
 //!
 //! by AdamW. Everything that is no factor takes AdamW on its own gradient.
 

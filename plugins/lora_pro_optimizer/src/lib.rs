@@ -1,9 +1,11 @@
-//! LoRA-Pro (arXiv 2407.18242): of all steps of A and B the one whose effect on W, s (B g_A + g_B A), comes closest to the
+//! LoRA-Pro (arXiv 2407.18242): of all steps of A and B the one whose effect on W, `s (B g_A + g_B A)`, comes closest to the
 //! gradient of W itself,
 //!
-//! g_A <- (B'B)^-1 g_A / s^2 + X A, g_B <- (I - B (B'B)^-1 B') g_B (A A')^-1 / s^2 - B X,
+//! ```text
+//! g_A <- (B'B)^-1 g_A / s^2 + X A, g_B <- (I - B (B'B)^-1 B') g_B (A A')^-1 / s^2 - B X
+//! ```
 //!
-//! where X, which leaves that effect as it is, solves B'B X + X A A' = -(B'B)^-1 g_A A' / s^2 and so keeps the step
+//! where X, which leaves that effect as it is, solves `B'B X + X A A' = -(B'B)^-1 g_A A' / s^2` and so keeps the step
 //! nearest to the raw gradients. Then AdamW on both (the paper's efficient form, whose moments are those of A and B). A
 //! factor without its partner in the group, and whatever is no factor, takes AdamW on its own gradient.
 

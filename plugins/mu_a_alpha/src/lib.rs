@@ -1,6 +1,8 @@
 //! Maximal-update adaptation (arXiv 2602.06204): the scale and the learning rate move with the rank together,
 //!
-//! s = alpha r^-g, lr <- lr (r / r0)^(-(1 - g) / 2),
+//! ```text
+//! s = alpha r^-g, lr <- lr (r / r0)^(-(1 - g) / 2)
+//! ```
 //!
 //! so that the learning rate which is best at r0 is best at every rank. With g = 1 the rate stays as it is, and with
 //! g = 0 it falls as 1/sqrt(r).

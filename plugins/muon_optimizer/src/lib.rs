@@ -1,7 +1,9 @@
 //! Muon (Jordan 2024, <https://kellerjordan.github.io/posts/muon/>; at scale: arXiv 2502.16982): each matrix steps along
 //! its momentum with all singular values brought near 1,
 //!
-//! m <- b m + (1 - b) g, w <- (1 - lr decay) w - lr adjust NS(m, or with Nesterov (1 - b) g + b m),
+//! ```text
+//! m <- b m + (1 - b) g, w <- (1 - lr decay) w - lr adjust NS(m, or with Nesterov (1 - b) g + b m)
+//! ```
 //!
 //! NS being five steps of a Newton-Schulz iteration. Its matrices are A, B and the weights of the model's linear layers;
 //! biases, norms, embeddings and the head take AdamW with the same learning rate and decay. As `torch.optim.Muon`, but
@@ -128,8 +130,19 @@ fn orthogonal(matrix: &Tensor) -> Result<Tensor> {
     let (a, b, c) = COEFFICIENTS;
     for _ in 0..ITERATIONS {
         let gram = x.matmul(&x.t()?)?;
-        let polynomial = &gram * b + gram.matmul(&gram)? * c;
-        x = &x * a + polynomial.matmul(&x)?;
+        let polynomial = op("aten::addmm")
+            .arg(&gram)
+            .arg(&gram)
+            .arg(&gram)
+            .named("beta", b)
+            .named("alpha", c)
+            .tensor()?;
+        x = op("aten::addmm")
+            .arg(&x)
+            .arg(&polynomial)
+            .arg(&x)
+            .named("beta", a)
+            .tensor()?;
     }
     if tall { x.t() } else { Ok(x) }
 }

@@ -1,8 +1,10 @@
 //! Prodigy (arXiv 2306.06101): Adam whose steps have the size d, an estimate of the distance to the solution that grows
 //! out of the run itself. The learning rate is a factor on it, and 1 by design,
 //!
+//! ```text
 //! m <- b1 m + (1 - b1) d g, v <- b2 v + (1 - b2) d^2 g^2, w <- w - lr d (m / (sqrt(v) + eps d) + decay w),
-//! r <- b3 r + lr d^2 <g, w0 - w>, s <- b3 s + lr d^2 g, d <- max(d, coef r / |s|_1),
+//! r <- b3 r + lr d^2 <g, w0 - w>, s <- b3 s + lr d^2 g, d <- max(d, coef r / |s|_1)
+//! ```
 //!
 //! with b3 = sqrt(b2) and both sums over all parameters. As the authors' package `prodigyopt`, a step still moves by the
 //! d from before it.

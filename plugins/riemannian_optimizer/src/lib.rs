@@ -1,6 +1,8 @@
 //! Riemannian preconditioned LoRA (arXiv 2402.02347): each factor's gradient in the metric of the other factor,
 //!
-//! g_A <- (B'B + d I)^-1 g_A, g_B <- g_B (A A' + d I)^-1,
+//! ```text
+//! g_A <- (B'B + d I)^-1 g_A, g_B <- g_B (A A' + d I)^-1
+//! ```
 //!
 //! and then AdamW. A factor without its partner in the group (one of them is frozen), and whatever is no factor, takes
 //! AdamW on its own gradient.

@@ -1,7 +1,9 @@
 //! Schedule-free AdamW (arXiv 2405.15682): no learning-rate schedule and no end in sight. Gradients are taken at y, a
 //! plain sequence z steps along them, and evaluations see x, the weighted mean of all z,
 //!
-//! z <- z - lr (g / (sqrt(v) + eps) + decay y), x <- (1 - c) x + c z, y = (1 - b1) z + b1 x.
+//! ```text
+//! z <- z - lr (g / (sqrt(v) + eps) + decay y), x <- (1 - c) x + c z, y = (1 - b1) z + b1 x
+//! ```
 //!
 //! A parameter is y while the run trains and x around an evaluation, and at the end. x is not kept: it follows from y
 //! and z. The weight of a step in the mean is t^r times the largest learning rate so far to a power, as in the authors'

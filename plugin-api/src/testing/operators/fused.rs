@@ -1,13 +1,24 @@
-//! Optimizer steps that libtorch has as one operator over lists.
+//! Operators that do in one what others do in several.
 
+use super::linear_algebra::matmul;
 use crate::sdk::{Error, Result};
 use crate::testing::array::Array;
 use crate::testing::schema::{Args, Entry};
 
-pub(super) const OPERATORS: &[Entry] = &[Entry::many(
-    "_fused_adamw_(self, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize)",
-    adamw,
-)];
+pub(super) const OPERATORS: &[Entry] = &[
+    Entry::one("addmm(self, mat1, mat2, beta=1, alpha=1)", |args| {
+        let product = matmul(&args.tensor("mat1")?, &args.tensor("mat2")?)?;
+        let (beta, alpha) = (args.float("beta")?, args.float("alpha")?);
+        let old = args.tensor("self")?.expand(&product.shape)?.values();
+        let both = old.into_iter().zip(product.values());
+        let sum = both.map(|(old, new)| beta * old + alpha * new);
+        Array::new(sum.collect(), &product.shape, product.kind)
+    }),
+    Entry::many(
+        "_fused_adamw_(self, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize)",
+        adamw,
+    ),
+];
 
 /// Changes the lists in place, and has no result.
 fn adamw(args: &Args<'_>) -> Result<Vec<Array>> {
