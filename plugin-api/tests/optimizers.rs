@@ -239,7 +239,7 @@ impl Optimizer for Forgetful {
 }
 
 #[test]
-fn a_state_that_is_not_saved_is_found_out() -> Result<()> {
+fn a_state_that_is_not_saved_is_found_out() {
     let steps = json!([{ "w": [0.75] }, { "w": [0.25] }]);
     let text = reference(&steps).replace("\"eps\":0.0", "");
     let error = follow::<Forgetful>(&text, 1e-12).expect_err("it forgets");
@@ -247,7 +247,6 @@ fn a_state_that_is_not_saved_is_found_out() -> Result<()> {
         error.to_string(),
         "{}, resume true: w after step 2: [0.5], not [0.25]"
     );
-    Ok(())
 }
 
 #[test]
