@@ -48,8 +48,9 @@
 //! # Parameters and state
 //! A field with `#[param(default = .., min = .., max = ..)]` is a parameter: `f64`, `i64`, `u64`, `usize`, `bool`,
 //! `String`, or an enum with `#[derive(Choice)]`; its comment is what users read. A field with `#[param(skip)]` is state
-//! and starts from `Default`. Tensors may be kept from call to call; what an optimizer keeps, `state` and `load` carry
-//! over an interruption.
+//! and starts from `Default`; one with `#[param(flatten)]` brings the parameters of its own type, such as
+//! [`AdamW`](sdk::AdamW) for an optimizer that ends in it. Tensors may be kept from call to call; what an optimizer keeps,
+//! `state` and `load` carry over an interruption.
 //!
 //! # Tensors
 //! [`Tensor`](sdk::Tensor) has the common operators as methods; [`op`](sdk::op) reaches every other one:
@@ -73,6 +74,9 @@
 //! With the cargo feature `testing`, the module `testing` is a fake host for unit tests: `testing::params` makes a
 //! component as a user's settings would, `testing::init`, `testing::Descent` and `testing::TestHead` drive it.
 
+// The derives write paths of this name, also into this crate.
+extern crate self as lorahost_plugin_api;
+
 pub mod abi;
 mod export;
 pub mod manifest;
@@ -93,8 +97,8 @@ pub mod prelude {
         DataKind, EvaluationPhase, Factor, HeadPlan, Layer, Metrics, ParameterInfo, Role, Task,
     };
     pub use crate::sdk::{
-        AlphaPolicy, Arg, Batch, Choice, Context, Error, Factors, Group, HeadContext, InitScheme,
-        Inputs, Kind, Loss, Optimizer, Parameter, Params, Result, Scale, State, TaskHead, Tensor,
-        cat, grad, op, stack, with_gradients,
+        AdamW, AlphaPolicy, Arg, Batch, Choice, Context, Error, Factors, Group, HeadContext,
+        InitScheme, Inputs, Kind, Loss, Optimizer, Parameter, Params, Result, Scale, State,
+        TaskHead, Tensor, cat, foreach, grad, inverse_gram, op, stack, with_gradients,
     };
 }

@@ -9,7 +9,7 @@ pub enum Piece {
     Strings(&'static [&'static str]),
     /// Pieces one after another.
     Many(&'static [Piece]),
-    /// Pieces as a JSON list.
+    /// Pieces as a JSON list; the items of a list among them are items of this one.
     List(&'static [Piece]),
 }
 
@@ -37,8 +37,27 @@ pub const fn length(piece: Piece) -> usize {
             }
             total
         }
-        Piece::List(pieces) => length(Piece::Many(pieces)) + 2 + pieces.len().saturating_sub(1),
+        Piece::List(pieces) => {
+            let (count, total) = items(pieces);
+            total + 2 + count.saturating_sub(1)
+        }
     }
+}
+
+/// Number of items of a list, and of their bytes.
+const fn items(pieces: &[Piece]) -> (usize, usize) {
+    let (mut count, mut total) = (0, 0);
+    let mut index = 0;
+    while index < pieces.len() {
+        let (more, bytes) = match pieces[index] {
+            Piece::List(inner) => items(inner),
+            item => (1, length(item)),
+        };
+        count += more;
+        total += bytes;
+        index += 1;
+    }
+    (count, total)
 }
 
 /// The bytes of `piece`; `N` must be its [`length`].
@@ -62,7 +81,20 @@ pub fn text(piece: Piece) -> String {
         Piece::Strings([]) => "[]".to_owned(),
         Piece::Strings(list) => format!("[\"{}\"]", list.join("\",\"")),
         Piece::Many(pieces) => joined(pieces, ""),
-        Piece::List(pieces) => format!("[{}]", joined(pieces, ",")),
+        Piece::List(pieces) => {
+            let mut list = Vec::new();
+            flatten(pieces, &mut list);
+            format!("[{}]", joined(&list, ","))
+        }
+    }
+}
+
+fn flatten(pieces: &[Piece], into: &mut Vec<Piece>) {
+    for &piece in pieces {
+        match piece {
+            Piece::List(inner) => flatten(inner, into),
+            item => into.push(item),
+        }
     }
 }
 
@@ -90,16 +122,27 @@ const fn write(piece: Piece, out: &mut [u8], at: usize) -> usize {
             at
         }
         Piece::List(pieces) => {
-            let mut at = write_text("[", out, at);
-            let mut index = 0;
-            while index < pieces.len() {
-                at = write_text(if index > 0 { "," } else { "" }, out, at);
-                at = write(pieces[index], out, at);
-                index += 1;
-            }
-            write_text("]", out, at)
+            let start = write_text("[", out, at);
+            let end = write_items(pieces, out, start, start);
+            write_text("]", out, end)
         }
     }
+}
+
+/// Writes the items of a list whose first one lies at `start`.
+const fn write_items(pieces: &[Piece], out: &mut [u8], start: usize, mut at: usize) -> usize {
+    let mut index = 0;
+    while index < pieces.len() {
+        at = match pieces[index] {
+            Piece::List(inner) => write_items(inner, out, start, at),
+            item => {
+                let at = write_text(if at > start { "," } else { "" }, out, at);
+                write(item, out, at)
+            }
+        };
+        index += 1;
+    }
+    at
 }
 
 const fn write_text(text: &str, out: &mut [u8], mut at: usize) -> usize {
@@ -125,13 +168,18 @@ mod tests {
             Piece::Text(",\"none\":"),
             Piece::Strings(&[]),
             Piece::Text(",\"list\":"),
-            Piece::List(&[Piece::Text("1"), Piece::Text("2")]),
+            Piece::List(&[
+                Piece::List(&[]),
+                Piece::Text("1"),
+                Piece::List(&[Piece::Text("2"), Piece::List(&[Piece::Text("3")])]),
+                Piece::Text("4"),
+            ]),
             Piece::Text("}"),
         ]);
         const BYTES: [u8; length(PIECE)] = bytes(PIECE);
         assert_eq!(
             &BYTES,
-            br#"{"requires":["a/1","b/1"],"none":[],"list":[1,2]}"#
+            br#"{"requires":["a/1","b/1"],"none":[],"list":[1,2,3,4]}"#
         );
         assert_eq!(text(PIECE).as_bytes(), BYTES);
     }

@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod catalogue;
 mod cuda;
 mod data;
 mod flags;

@@ -1,48 +1,66 @@
-//! Optimizers of plugin files against `torch.optim`: `scripts/references/optimizers.py` made the numbers.
+//! Optimizers of plugin files in libtorch, along the trajectories that their own tests follow in float64 on the fake
+//! host: `scripts/references/optimizers.py` made the numbers.
 
 use std::error::Error;
-use std::path::PathBuf;
 
 use lorahost::plugins::{Component, Library, Optimizer, OptimizerGroup, PluginFile};
-use lorahost_plugin_api::protocol::{ParameterInfo, Role};
+use lorahost_plugin_api::protocol::{EvaluationPhase, ParameterInfo};
 use serde_json::{Map, Value};
 use tch::{Kind, Tensor};
 
 use crate::sandbox::{plugin, workspace};
 
-/// float32 against float64 over five steps.
-const TOLERANCE: f64 = 2e-6;
+/// Name of the component, that of the crate before `_optimizer`, and the difference that float32 makes over the five
+/// steps against float64.
+const OPTIMIZERS: [(&str, &str, f64); 11] = [
+    ("adafactor", "adafactor", 2e-6),
+    ("adamw", "adamw", 2e-6),
+    ("lion", "lion", 2e-6),
+    ("lora-fa", "lora_fa", 2e-6),
+    ("lora-plus", "lora_plus", 2e-6),
+    ("lora-pro", "lora_pro", 2e-6),
+    ("muon", "muon", 2e-6),
+    ("prodigy", "prodigy", 2e-6),
+    ("riemannian", "riemannian", 2e-6),
+    ("schedule-free", "schedule_free", 2e-6),
+    ("sgd", "sgd", 2e-6),
+];
 
 #[test]
-fn adamw_is_that_of_torch() -> Result<(), Box<dyn Error>> {
-    follow("adamw", workspace().join("host/tests/data/adamw.json"))
-}
-
-#[test]
-fn sgd_is_that_of_torch() -> Result<(), Box<dyn Error>> {
-    follow(
-        "sgd",
-        workspace().join("plugins/sgd_optimizer/tests/sgd.json"),
-    )
-}
-
-/// Takes every case of a reference, with and without a change of component half-way.
-fn follow(name: &str, path: PathBuf) -> Result<(), Box<dyn Error>> {
-    let reference: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    for case in reference["cases"].as_array().ok_or("cases")? {
-        for resume_at in [None, Some(2)] {
-            trajectory(name, &reference, case, resume_at)?;
+fn steps_are_those_of_other_programs() -> Result<(), Box<dyn Error>> {
+    for (name, file, tolerance) in OPTIMIZERS {
+        let path = workspace().join(format!("plugins/{file}_optimizer/tests/{file}.json"));
+        let reference: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+        let optimizer = Tested {
+            name,
+            file,
+            tolerance,
+            reference: &reference,
+        };
+        for case in reference["cases"].as_array().ok_or("cases")? {
+            for resume_at in [None, Some(2)] {
+                trajectory(&optimizer, case, resume_at)?;
+            }
         }
     }
     Ok(())
 }
 
+/// An optimizer and its reference.
+struct Tested<'a> {
+    name: &'a str,
+    file: &'a str,
+    tolerance: f64,
+    reference: &'a Value,
+}
+
+/// Takes the steps of a case, with a change of component before the step `resume_at` if there is one.
 fn trajectory(
-    name: &str,
-    reference: &Value,
+    tested: &Tested<'_>,
     case: &Value,
     resume_at: Option<usize>,
 ) -> Result<(), Box<dyn Error>> {
+    let reference = tested.reference;
     let lr = reference["lr"].as_f64().ok_or("lr")?;
     let (infos, values) = start(reference)?;
     let make = || -> Result<Optimizer, Box<dyn Error>> {
@@ -51,7 +69,7 @@ fn trajectory(
             values: values.iter().map(Tensor::shallow_clone).collect(),
         };
         Ok(Optimizer::new(
-            component(name, &case["options"])?,
+            component(tested, &case["options"])?,
             group,
             0,
         )?)
@@ -67,24 +85,50 @@ fn trajectory(
         }
         backward(&infos, &values, grads);
         optimizer.step(place as u64 + 1, lr)?;
-        for (info, value) in infos.iter().zip(&values) {
-            let found = Vec::<f64>::try_from(value.detach().to_kind(Kind::Double).flatten(0, -1))?;
-            for (found, expected) in found.iter().zip(numbers(&after[&info.name])) {
-                assert!(
-                    (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
-                    "{name} {}, step {}, {}: {found}, expected {expected}",
-                    case["options"],
-                    place + 1,
-                    info.name
-                );
-            }
+        let place_of = |what: &str| {
+            let options = &case["options"];
+            format!("{} {options}, step {}{what}", tested.name, place + 1)
+        };
+        compare(tested, &infos, &values, after, &place_of(""))?;
+        if let Some(evaluated) = case["evaluated"].get(place) {
+            optimizer.evaluation(EvaluationPhase::Before)?;
+            compare(tested, &infos, &values, evaluated, &place_of(", evaluated"))?;
+            optimizer.evaluation(EvaluationPhase::After)?;
+            compare(
+                tested,
+                &infos,
+                &values,
+                after,
+                &place_of(", evaluation over"),
+            )?;
         }
     }
     Ok(())
 }
 
-fn component(name: &str, options: &Value) -> Result<Component, Box<dyn Error>> {
-    let library = Library::open(PluginFile::read(&plugin(&format!("{name}_optimizer")))?)?;
+fn compare(
+    tested: &Tested<'_>,
+    infos: &[ParameterInfo],
+    values: &[Tensor],
+    expected: &Value,
+    place: &str,
+) -> Result<(), Box<dyn Error>> {
+    for (info, value) in infos.iter().zip(values) {
+        let found = Vec::<f64>::try_from(value.detach().to_kind(Kind::Double).flatten(0, -1))?;
+        for (found, expected) in found.iter().zip(numbers(&expected[&info.name])) {
+            assert!(
+                (found - expected).abs() <= tested.tolerance * expected.abs().max(1.0),
+                "{place}, {}: {found}, expected {expected}",
+                info.name
+            );
+        }
+    }
+    Ok(())
+}
+
+fn component(tested: &Tested<'_>, options: &Value) -> Result<Component, Box<dyn Error>> {
+    let Tested { name, file, .. } = *tested;
+    let library = Library::open(PluginFile::read(&plugin(&format!("{file}_optimizer")))?)?;
     let manifest = library
         .manifest()
         .components
@@ -109,14 +153,7 @@ fn start(reference: &Value) -> Result<(Vec<ParameterInfo>, Vec<Tensor>), Box<dyn
         let shape: Vec<i64> = serde_json::from_value(entry["shape"].clone())?;
         let value = Tensor::from_slice(&numbers(&reference["start"][&name])).reshape(&shape);
         values.push(value.to_kind(Kind::Float).set_requires_grad(true));
-        infos.push(ParameterInfo {
-            role: Role::Base,
-            pair: None,
-            scale: 1.0,
-            lr: entry["lr"].as_f64().ok_or("lr")?,
-            decay: entry["decay"].as_bool().ok_or("decay")?,
-            name,
-        });
+        infos.push(serde_json::from_value(entry.clone())?);
     }
     Ok((infos, values))
 }

@@ -15,7 +15,8 @@ use syn::{
 /// A component's parameters.
 ///
 /// Every field has a doc comment and `#[param(default = .., min = .., max = ..)]`, or `#[param(skip)]` for state that
-/// starts from `Default`. Types: `f64`, `i64`, `u64`, `usize`, `bool`, `String`, or an enum that derives `Choice`.
+/// starts from `Default`, or `#[param(flatten)]` for a struct that derives `Params` too and whose parameters and state
+/// become this one's. Types: `f64`, `i64`, `u64`, `usize`, `bool`, `String`, or an enum that derives `Choice`.
 #[proc_macro_derive(Params, attributes(param))]
 pub fn params(input: TokenStream) -> TokenStream {
     expand(input, derive_params)
@@ -64,6 +65,14 @@ fn derive_params(input: &DeriveInput) -> syn::Result<Tokens> {
         let attribute = ParamAttribute::read(&field.attrs)?;
         if attribute.skip {
             readers.push(quote! { #ident: ::core::default::Default::default() });
+            continue;
+        }
+        if attribute.flatten {
+            let inner = &field.ty;
+            pieces.push(quote! { <#inner as ::lorahost_plugin_api::sdk::Params>::PARAMETERS });
+            readers.push(quote! {
+                #ident: <#inner as ::lorahost_plugin_api::sdk::Params>::from_parameters(parameters)?
+            });
             continue;
         }
         let default = attribute.default.ok_or_else(|| {
@@ -127,6 +136,7 @@ fn derive_params(input: &DeriveInput) -> syn::Result<Tokens> {
 #[derive(Default)]
 struct ParamAttribute {
     skip: bool,
+    flatten: bool,
     default: Option<String>,
     min: Option<String>,
     max: Option<String>,
@@ -144,11 +154,15 @@ impl ParamAttribute {
                     found.skip = true;
                     return Ok(());
                 }
+                if meta.path.is_ident("flatten") {
+                    found.flatten = true;
+                    return Ok(());
+                }
                 let slot = match () {
                     () if meta.path.is_ident("default") => &mut found.default,
                     () if meta.path.is_ident("min") => &mut found.min,
                     () if meta.path.is_ident("max") => &mut found.max,
-                    () => return Err(meta.error("expected default, min, max or skip")),
+                    () => return Err(meta.error("expected default, min, max, skip or flatten")),
                 };
                 *slot = Some(json(&meta.value()?.parse()?)?);
                 Ok(())

@@ -25,7 +25,7 @@ fn attributes_hold_known_keys_and_literals() {
     let input = parse_quote! { struct S { /** Doc. */ #[param(standard = 1.0)] gain: f64 } };
     assert_eq!(
         refused(derive_params, &input),
-        "expected default, min, max or skip"
+        "expected default, min, max, skip or flatten"
     );
     let input = parse_quote! { struct S { /** Doc. */ #[param(default = f64::MAX)] gain: f64 } };
     assert_eq!(refused(derive_params, &input), "a literal is needed here");

@@ -1,6 +1,6 @@
 //! Optimizers: the whole group of parameters in one call a step.
 
-use super::{Answer, Call, Error, Params, Result, Tensor};
+use super::{Answer, Call, Error, Kind, Params, Result, Tensor, op};
 use crate::abi::Component;
 use crate::manifest::Piece;
 use crate::protocol::{
@@ -58,7 +58,40 @@ pub struct Group<'a> {
     pub parameters: Vec<Parameter<'a>>,
 }
 
-impl Group<'_> {
+/// Parameters that move by the same rule: what one call over many tensors may take together.
+pub struct Alike {
+    /// Factor on the learning rate.
+    pub lr: f64,
+    /// Whether weight decay applies.
+    pub decay: bool,
+    /// Places in the group, rising.
+    pub members: Vec<usize>,
+}
+
+impl Alike {
+    /// The members' values and gradients.
+    #[must_use]
+    pub fn of<'a>(&self, group: &Group<'a>) -> (Vec<&'a Tensor>, Vec<&'a Tensor>) {
+        let members = self.members.iter().filter_map(|&place| {
+            let parameter = group.parameters.get(place)?;
+            Some((parameter.value, parameter.grad?))
+        });
+        members.unzip()
+    }
+
+    /// What the members have in a list of one entry for each parameter of the group.
+    #[must_use]
+    pub fn pick<'s, S>(
+        &self,
+        states: &'s [S],
+        part: impl Fn(&'s S) -> &'s Tensor,
+    ) -> Vec<&'s Tensor> {
+        let members = self.members.iter().filter_map(|&place| states.get(place));
+        members.map(part).collect()
+    }
+}
+
+impl<'a> Group<'a> {
     /// The partner in a pair of factors: B for A, and A for B.
     #[must_use]
     pub fn partner(&self, index: usize) -> Option<usize> {
@@ -68,6 +101,50 @@ impl Group<'_> {
             .enumerate()
             .find(|(other, parameter)| *other != index && parameter.info.pair == Some(pair))
             .map(|(other, _)| other)
+    }
+
+    /// The parameters that have a gradient, together where factor on the learning rate and weight decay are the same.
+    #[must_use]
+    pub fn alike(&self) -> Vec<Alike> {
+        let mut sets: Vec<Alike> = Vec::new();
+        for (place, Parameter { info, grad, .. }) in self.parameters.iter().enumerate() {
+            if grad.is_none() {
+                continue;
+            }
+            let fits = |set: &&mut Alike| (set.lr, set.decay) == (info.lr, info.decay);
+            match sets.iter_mut().find(fits) {
+                Some(set) => set.members.push(place),
+                None => sets.push(Alike {
+                    lr: info.lr,
+                    decay: info.decay,
+                    members: vec![place],
+                }),
+            }
+        }
+        sets
+    }
+
+    /// The part of the group that `keep` wants, in the same order.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&ParameterInfo) -> bool) -> Group<'a> {
+        let kept = self.parameters.iter().filter(|one| keep(one.info));
+        Group {
+            parameters: kept.copied().collect(),
+        }
+    }
+
+    /// The group with other gradients, one a parameter; where there is none, the parameter keeps its own.
+    #[must_use]
+    pub fn with_gradients<'b>(&'b self, gradients: &'b [Option<Tensor>]) -> Group<'b> {
+        let both = self.parameters.iter().zip(gradients);
+        Group {
+            parameters: both
+                .map(|(parameter, gradient)| Parameter {
+                    grad: gradient.as_ref().or(parameter.grad),
+                    ..*parameter
+                })
+                .collect(),
+        }
     }
 }
 
@@ -94,6 +171,28 @@ impl State {
     pub fn push(&mut self, name: impl Into<String>, tensor: &Tensor) -> Result<()> {
         self.tensors.push((name.into(), tensor.try_clone()?));
         Ok(())
+    }
+
+    /// Adds a number under a name of its own; it is kept exactly, whatever the type of the parameters.
+    ///
+    /// # Errors
+    /// When the host refuses the operator.
+    pub fn push_number(&mut self, name: impl Into<String>, value: f64) -> Result<()> {
+        let number = op("aten::full")
+            .arg(&[])
+            .arg(value)
+            .named("dtype", Kind::Double)
+            .tensor()?;
+        self.tensors.push((name.into(), number));
+        Ok(())
+    }
+
+    /// Takes out the number of this name.
+    ///
+    /// # Errors
+    /// When there is none, or a tensor in its place.
+    pub fn take_number(&mut self, name: &str) -> Result<f64> {
+        self.take(name)?.item()
     }
 
     /// Takes out the tensor of this name.

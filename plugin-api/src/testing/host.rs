@@ -3,8 +3,9 @@
 use std::ffi::c_void;
 
 use super::array::Array;
+use super::operators::{self, Outcome};
 use super::random::Stream;
-use super::{operators, store};
+use super::store;
 use crate::abi::abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use crate::abi::{
     AUTOGRAD, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted,
@@ -53,10 +54,17 @@ impl TensorServer for Fake {
         named: &[(&str, Lifted<'_>)],
     ) -> Result<Vec<Output>> {
         let results = operators::call(operator, arguments, named)?;
-        let output = |array| Output {
-            tag: tag::TENSOR,
-            word: store::put(array),
-            list: RVec::new(),
+        let output = |result| match result {
+            Outcome::Tensor(array) => Output {
+                tag: tag::TENSOR,
+                word: store::put(array),
+                list: RVec::new(),
+            },
+            Outcome::Tensors(arrays) => Output {
+                tag: tag::TENSORS,
+                word: 0,
+                list: arrays.into_iter().map(store::put).collect(),
+            },
         };
         Ok(results.into_iter().map(output).collect())
     }

@@ -40,7 +40,7 @@
 //! # }
 //! ```
 //!
-//! Optimizers are driven by [`Descent`], heads by [`TestHead`]; alpha policies need tensors neither of the host nor of
+//! Optimizers are driven by [`Descent`], or along a trajectory of another program by [`follow`]; heads by [`TestHead`]; alpha policies need tensors neither of the host nor of
 //! the fake one: call [`AlphaPolicy::scale`](crate::sdk::AlphaPolicy::scale). Everything a thread does here is its
 //! own, so tests run side by side.
 
@@ -53,6 +53,7 @@ mod init;
 mod operators;
 mod params;
 mod random;
+mod reference;
 mod schema;
 mod store;
 
@@ -64,3 +65,4 @@ pub use head::{TestHead, linear};
 pub use host::install;
 pub use init::{init, init_on};
 pub use params::params;
+pub use reference::follow;

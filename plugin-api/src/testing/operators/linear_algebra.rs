@@ -57,7 +57,7 @@ pub(super) const OPERATORS: &[Entry] = &[
 ];
 
 /// The product of vectors and matrices; there are no batches.
-fn matmul(a: &Array, b: &Array) -> Result<Array> {
+pub(super) fn matmul(a: &Array, b: &Array) -> Result<Array> {
     if a.kind != b.kind {
         let kinds = (a.kind, b.kind);
         return Err(Error::new(format!(

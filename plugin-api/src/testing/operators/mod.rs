@@ -2,6 +2,8 @@
 
 mod create;
 mod elementwise;
+mod foreach;
+mod fused;
 mod linear_algebra;
 mod reduce;
 mod shape;
@@ -9,5 +11,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use foreach::{Outcome, call, resolve};
 pub use linear_algebra::linear;
-pub use table::{call, resolve};

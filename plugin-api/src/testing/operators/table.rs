@@ -1,15 +1,16 @@
 //! Operators by name and by number.
 
-use super::{create, elementwise, linear_algebra, reduce, shape};
+use super::{create, elementwise, fused, linear_algebra, reduce, shape};
 use crate::abi::Lifted;
 use crate::sdk::{Error, Result};
 use crate::testing::array::Array;
 use crate::testing::schema::Entry;
 use crate::testing::store;
 
-const TABLES: [&[Entry]; 5] = [
+const TABLES: [&[Entry]; 6] = [
     create::OPERATORS,
     elementwise::OPERATORS,
+    fused::OPERATORS,
     linear_algebra::OPERATORS,
     reduce::OPERATORS,
     shape::OPERATORS,
@@ -47,6 +48,11 @@ pub fn resolve(name: &str, overload: &str) -> Result<u64> {
         .ok_or_else(unknown)
 }
 
+/// Whether the operator of this number is the form in place.
+pub fn is_in_place(operator: u64) -> bool {
+    operator % 2 == 1
+}
+
 /// The results of an operator; in place, the updated tensor.
 ///
 /// # Errors
@@ -59,7 +65,7 @@ pub fn call(
     let place = usize::try_from(operator / 2).unwrap_or(usize::MAX);
     let entry = TABLES.into_iter().flatten().nth(place);
     let entry = entry.ok_or_else(|| Error::new(format!("no operator has the id {operator}")))?;
-    let in_place = operator % 2 == 1;
+    let in_place = is_in_place(operator);
     let results = entry.run(arguments, named).and_then(|results| {
         match (in_place, arguments.first(), &results[..]) {
             (false, ..) => Ok(results),
