@@ -6,9 +6,11 @@
 )]
 
 mod bad_input;
+mod catalogue_init;
 mod cuda;
 mod flags;
 mod hostile;
+mod inits;
 mod main_job;
 mod minilm;
 mod optimizers;

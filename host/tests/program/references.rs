@@ -67,6 +67,7 @@ pub fn follow(folder: &Path, reference: &Reference, factors: &Path) -> Result<()
             cell: "cell".to_owned(),
             spec: spec(method, folder, reference, factors)?,
             tokens: tokens.clone(),
+            cache: scratch.path().join("cache"),
             model: folder.display().to_string(),
             device: lorahost::spec::Device::Cpu,
             threads: 1,

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use abi_stable::std_types::{RResult, RSlice, RStr};
 
 use super::tables::{
-    Argument, Description, Failure, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output,
-    TENSOR, TensorTable, WEIGHT, WeightTable, table,
+    Argument, CACHE, COVARIANCE, CacheTable, CovarianceTable, Description, Failure, GRADIENTS,
+    GradientTable, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output, TENSOR, TensorTable,
+    WEIGHT, WeightTable, table,
 };
 use crate::sdk::{Error, Result};
 
@@ -18,6 +19,9 @@ pub struct Host {
     log: Option<&'static LogTable>,
     weight: Option<&'static WeightTable>,
     head: Option<&'static HeadTable>,
+    gradients: Option<&'static GradientTable>,
+    covariance: Option<&'static CovarianceTable>,
+    cache: Option<&'static CacheTable>,
 }
 
 static HOST: OnceLock<Host> = OnceLock::new();
@@ -75,11 +79,22 @@ impl Host {
             )
         };
         let (tensor, log, weight, head) = tables;
+        // SAFETY: as above.
+        let (gradients, covariance, cache) = unsafe {
+            (
+                table(find(GRADIENTS)),
+                table(find(COVARIANCE)),
+                table(find(CACHE)),
+            )
+        };
         Ok(Self {
             tensor: tensor.ok_or_else(|| Error::new(format!("the host has no {TENSOR}")))?,
             log,
             weight,
             head,
+            gradients,
+            covariance,
+            cache,
         })
     }
 
@@ -103,6 +118,27 @@ impl Host {
     /// When the host lacks the extension.
     pub fn head(self) -> Result<HeadHost> {
         self.head.map(HeadHost).ok_or_else(|| missing(HEAD))
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn gradients(self) -> Result<GradientHost> {
+        self.gradients
+            .map(GradientHost)
+            .ok_or_else(|| missing(GRADIENTS))
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn covariance(self) -> Result<CovarianceHost> {
+        self.covariance
+            .map(CovarianceHost)
+            .ok_or_else(|| missing(COVARIANCE))
+    }
+
+    #[must_use]
+    pub fn cache(self) -> Option<CacheHost> {
+        self.cache.map(CacheHost)
     }
 }
 
@@ -207,5 +243,40 @@ impl HeadHost {
 
     pub(crate) fn dropout(self, x: u64, p: f64) -> Result<u64> {
         result((self.0.dropout)(x, p))
+    }
+}
+
+/// [`GradientTable`], safely.
+#[derive(Clone, Copy)]
+pub struct GradientHost(&'static GradientTable);
+
+impl GradientHost {
+    pub(crate) fn gradient(self, layer: &str, batches: u64) -> Result<u64> {
+        result((self.0.gradient)(RStr::from_str(layer), batches))
+    }
+}
+
+/// [`CovarianceTable`], safely.
+#[derive(Clone, Copy)]
+pub struct CovarianceHost(&'static CovarianceTable);
+
+impl CovarianceHost {
+    pub(crate) fn covariance(self, layer: &str, batches: u64) -> Result<u64> {
+        result((self.0.covariance)(RStr::from_str(layer), batches))
+    }
+}
+
+/// [`CacheTable`], safely.
+#[derive(Clone, Copy)]
+pub struct CacheHost(&'static CacheTable);
+
+impl CacheHost {
+    pub(crate) fn load(self, layer: &str, key: &str) -> Result<Vec<u64>> {
+        result((self.0.load)(RStr::from_str(layer), RStr::from_str(key))).map(Into::into)
+    }
+
+    pub(crate) fn store(self, layer: &str, key: &str, tensors: &[u64]) -> Result<Vec<u64>> {
+        let (layer, key) = (RStr::from_str(layer), RStr::from_str(key));
+        result((self.0.store)(layer, key, RSlice::from_slice(tensors))).map(Into::into)
     }
 }

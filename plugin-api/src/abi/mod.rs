@@ -14,11 +14,15 @@ pub use abi_stable;
 pub use export::{
     Component, Header, answered, constructor, create, erased, manifest_text, root_module,
 };
-pub use host::{HeadHost, Host, LogHost, TensorHost, WeightHost, connect_static, connected};
+pub use host::{
+    CacheHost, CovarianceHost, GradientHost, HeadHost, Host, LogHost, TensorHost, WeightHost,
+    connect_static, connected,
+};
 pub use lift::{LiftError, Lifted, lift};
 pub use serve::TensorServer;
 pub use tables::{
-    Argument, COMPONENT, ComponentTable, Description, Failure, FailureCode, HEAD, HeadTable,
-    HostTable, LOG, LogTable, Named, Output, Plugin, PluginRef, Reply, TENSOR, TensorTable, WEIGHT,
-    WeightTable, table, tag,
+    Argument, CACHE, COMPONENT, COVARIANCE, CacheTable, ComponentTable, CovarianceTable,
+    Description, Failure, FailureCode, GRADIENTS, GradientTable, HEAD, HeadTable, HostTable, LOG,
+    LogTable, Named, Output, Plugin, PluginRef, RANKS, RanksTable, Reply, TENSOR, TensorTable,
+    WEIGHT, WeightTable, table, tag,
 };

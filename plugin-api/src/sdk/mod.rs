@@ -6,6 +6,7 @@ mod context;
 mod error;
 mod head;
 mod init;
+mod linear_algebra;
 mod operators;
 mod optimizer;
 mod params;
