@@ -29,3 +29,28 @@ pub(super) fn show(name: &str, x: &Tensor) -> Result<(), TchError> {
     let observer = OBSERVER.with_borrow(Option::clone);
     observer.map_or(Ok(()), |observer| observer(name, x))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inner_observer_sees_until_it_ends() {
+        let x = Tensor::from_slice(&[1_f32, 2.0]);
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let observer = |who: &'static str| {
+            let log = Rc::clone(&log);
+            Rc::new(move |name: &str, _: &Tensor| {
+                log.borrow_mut().push(format!("{who} {name}"));
+                Ok(())
+            })
+        };
+        show("nobody", &x).unwrap();
+        observed(observer("outer"), || {
+            observed(observer("inner"), || show("a", &x)).unwrap();
+            show("b", &x).unwrap();
+        });
+        show("nobody", &x).unwrap();
+        assert_eq!(*log.borrow(), ["inner a", "outer b"]);
+    }
+}

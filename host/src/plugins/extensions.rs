@@ -82,7 +82,7 @@ extern "C" fn covariance(layer: RStr<'_>, batches: u64) -> RResult<u64, Failure>
 extern "C" fn load(layer: RStr<'_>, key: RStr<'_>) -> RResult<RVec<u64>, Failure> {
     answered(|| {
         let kept = scope::init()?.cache.load(&layer, &key);
-        given(kept.unwrap_or_default())
+        given(&kept.unwrap_or_default())
     })
 }
 
@@ -104,12 +104,12 @@ extern "C" fn store(
             .store(&layer, &key, &tensors)
             .map_err(|error| unkept(&error))?;
         let kept = cache.load(&layer, &key);
-        given(kept.ok_or_else(|| unkept(&"what was written cannot be read"))?)
+        given(&kept.ok_or_else(|| unkept(&"what was written cannot be read"))?)
     })
 }
 
 /// Handles of tensors on the run's device.
-fn given(tensors: Vec<Tensor>) -> Result<RVec<u64>> {
+fn given(tensors: &[Tensor]) -> Result<RVec<u64>> {
     let (_, device) = scope::defaults();
     let moved = tensors
         .iter()

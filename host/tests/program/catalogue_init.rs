@@ -153,7 +153,7 @@ fn ranks_move_between_layers() {
 fn layers_with_too_few_directions_are_filled_up_and_it_is_said() {
     let sandbox = Sandbox::new();
     let schemes = [
-        "pissa", "milora", "olora", "mica", "eva", "corda", "lora-ga", "lora-one",
+        "pissa", "milora", "olora", "mica", "corda", "lora-ga", "lora-one",
     ];
     let names = schemes.join(" ");
     let flags = format!(

@@ -12,6 +12,7 @@ mod flags;
 mod hostile;
 mod inits;
 mod main_job;
+mod measured;
 mod minilm;
 mod optimizers;
 mod plugin_files;

@@ -78,10 +78,6 @@ impl Context {
     ///
     /// # Errors
     /// Outside of an init call, or when the loss has no gradient.
-    #[expect(
-        clippy::unused_self,
-        reason = "a context is the permission to ask for it"
-    )]
     pub fn gradient(&self, layer: &Layer, batches: u64) -> Result<Tensor> {
         let host = abi::connected()?.gradients()?;
         host.gradient(&layer.name, batches).map(Tensor::owned)
@@ -92,10 +88,6 @@ impl Context {
     ///
     /// # Errors
     /// Outside of an init call.
-    #[expect(
-        clippy::unused_self,
-        reason = "a context is the permission to ask for it"
-    )]
     pub fn covariance(&self, layer: &Layer, batches: u64) -> Result<Tensor> {
         let host = abi::connected()?.covariance()?;
         host.covariance(&layer.name, batches).map(Tensor::owned)
@@ -107,10 +99,6 @@ impl Context {
     ///
     /// # Errors
     /// Those of `make`; a kept file that cannot be read is made anew.
-    #[expect(
-        clippy::unused_self,
-        reason = "a context is the permission to ask for it"
-    )]
     pub fn cached<const N: usize>(
         &self,
         layer: &Layer,

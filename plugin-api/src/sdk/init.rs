@@ -75,7 +75,7 @@ impl Factors {
         self
     }
 
-    /// Fills the factors up to the layer's rank: A with rows that are uniform within 1/sqrt(fan_in), B with zeros, so
+    /// Fills the factors up to the layer's rank: A with rows that are uniform within `1/sqrt(fan_in)`, B with zeros, so
     /// that the product stays what it is; the log tells. For schemes that need more directions than the layer has.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod elementwise;
 mod linear_algebra;
 mod reduce;
 mod shape;
+mod svd;
 mod table;
 #[cfg(test)]
 mod tests;
