@@ -48,7 +48,8 @@ impl InitScheme for Eva {
         for (place, layer) in layers.iter().enumerate() {
             let [values, _] = self.directions(layer, ctx)?;
             let values = values.to_f64()?;
-            let total: f64 = values.iter().sum();
+            // Inputs that are all zero explain nothing.
+            let total = values.iter().sum::<f64>().max(f64::MIN_POSITIVE);
             let largest = (layer.rank as f64 * self.rho).round() as usize;
             shares.extend(
                 values
