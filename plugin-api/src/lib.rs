@@ -34,7 +34,7 @@
 //!
 //! | kind | trait | methods, in order |
 //! |---|---|---|
-//! | `init` | [`InitScheme`](sdk::InitScheme) | `init` once a layer |
+//! | `init` | [`InitScheme`](sdk::InitScheme) | `ranks` once if it requires [`RANKS`](abi::RANKS), then `init` once a layer |
 //! | `alpha` | [`AlphaPolicy`](sdk::AlphaPolicy) | `scale` once a layer |
 //! | `optimizer` | [`Optimizer`](sdk::Optimizer) | `prepare`, then `load` in a run that goes on, then `step` and `evaluation` many times, `state` at checkpoints |
 //! | `head` | [`TaskHead`](sdk::TaskHead) | `plan`, then `inputs` and `forward` a batch; in an evaluation `reset`, `forward` and `observe` a batch, `metrics` |
@@ -51,6 +51,14 @@
 //! and starts from `Default`; one with `#[param(flatten)]` brings the parameters of its own type, such as
 //! [`AdamW`](sdk::AdamW) for an optimizer that ends in it. Tensors may be kept from call to call; what an optimizer keeps,
 //! `state` and `load` carry over an interruption.
+//!
+//! # What an init scheme may ask for
+//! Each is an extension of the host that `REQUIRES` names: [`WEIGHT`](abi::WEIGHT) for
+//! [`Context::weight`](sdk::Context::weight), [`GRADIENTS`](abi::GRADIENTS) for
+//! [`Context::gradient`](sdk::Context::gradient), [`COVARIANCE`](abi::COVARIANCE) for
+//! [`Context::covariance`](sdk::Context::covariance), [`RANKS`](abi::RANKS) to choose the ranks of all layers. The model
+//! is measured as it came, without dropout, on the batches that training begins with, for all layers at once when the
+//! first is asked for. What is worth keeping from run to run goes through [`Context::cached`](sdk::Context::cached).
 //!
 //! # Tensors
 //! [`Tensor`](sdk::Tensor) has the common operators as methods; [`op`](sdk::op) reaches every other one:

@@ -167,6 +167,19 @@ pub struct InitReply {
     pub frozen: Option<Factor>,
 }
 
+/// Asks an init scheme for the ranks of all layers that get factors; their scales are not known yet and 1.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RanksRequest {
+    pub layers: Vec<Layer>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RanksReply {
+    /// In the order of the layers, 0 for one that is to have no factors; absent where all keep their rank.
+    #[serde(default)]
+    pub ranks: Option<Vec<usize>>,
+}
+
 /// Asks an alpha policy for the scale of a layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AlphaRequest {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
-use super::{AdapterError, LayerInfo, Parameter, Role};
+use super::{AdapterError, LayerInfo, Parameter, Role, observer};
 use crate::dropout::{Dropout, Pass};
 
 /// Where in the model a linear layer stands.
@@ -136,6 +136,7 @@ impl Linear {
     /// # Errors
     /// What libtorch reports.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        observer::show(&self.name, x)?;
         let mut y = x.f_linear(&self.weight, self.bias.as_ref())?;
         let Some(lora) = &self.lora else { return Ok(y) };
         let input = lora.dropout.forward(x, pass)?;

@@ -2,10 +2,12 @@
 
 mod error;
 mod linear;
+mod observer;
 mod parameter;
 mod targets;
 
 pub use error::AdapterError;
 pub use linear::{Factors, Linear, ModuleKind};
+pub use observer::{Observer, observed};
 pub use parameter::{Parameter, Role};
 pub use targets::{LayerInfo, Targets};

@@ -13,12 +13,15 @@ use lorahost_plugin_api::abi::{
 use lorahost_plugin_api::sdk::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
+use super::extensions::{self, INIT_EXTENSIONS};
 use super::{handles, scope};
 use crate::native::dispatch::{self, Generator, Operator, Value};
 use crate::native::gradients;
 
-/// Ids of everything that [`extension`] answers.
-pub const EXTENSIONS: &[&str] = &[TENSOR, LOG, WEIGHT, HEAD, AUTOGRAD];
+/// Whether [`extension`] answers this id.
+pub fn has_extension(id: &str) -> bool {
+    [TENSOR, LOG, WEIGHT, HEAD, AUTOGRAD].contains(&id) || INIT_EXTENSIONS.contains(&id)
+}
 
 /// The table that a component gets.
 pub fn host_table() -> *const c_void {
@@ -51,6 +54,7 @@ extern "C" fn extension(id: RStr<'_>) -> *const c_void {
         with_gradients,
     };
     match id.as_str() {
+        id if INIT_EXTENSIONS.contains(&id) => extensions::table(id),
         TENSOR => std::ptr::from_ref(&TENSORS).cast(),
         LOG => std::ptr::from_ref(&LOGS).cast(),
         WEIGHT => std::ptr::from_ref(&WEIGHTS).cast(),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tch::Tensor;
 
-use super::bridge::{EXTENSIONS, host_table};
+use super::bridge::{has_extension, host_table};
 use super::error::one_line;
 use super::scope::{Scope, within};
 use super::{Library, PluginError, handles};
@@ -95,6 +95,11 @@ impl Component {
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.manifest.kind, self.manifest.name)
+    }
+
+    /// Whether its manifest names this host extension.
+    pub(super) fn requires(&self, id: &str) -> bool {
+        self.manifest.requires.iter().any(|other| other == id)
     }
 
     /// An error of this component.
@@ -203,7 +208,7 @@ impl Component {
 /// [`PluginError::Requires`] with all that are missing.
 pub(super) fn check_requires(manifest: &ComponentManifest, path: &Path) -> Result<(), PluginError> {
     let required = manifest.requires.iter().map(String::as_str);
-    let missing: Vec<_> = required.filter(|id| !EXTENSIONS.contains(id)).collect();
+    let missing: Vec<_> = required.filter(|id| !has_extension(id)).collect();
     if missing.is_empty() {
         return Ok(());
     }

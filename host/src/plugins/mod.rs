@@ -1,8 +1,10 @@
 //! Plugin files: found, checked, opened, and called. The host's side of the ABI.
 
 mod bridge;
+mod cache;
 mod component;
 mod error;
+mod extensions;
 mod file;
 mod handles;
 mod kinds;
@@ -10,9 +12,11 @@ mod library;
 mod registry;
 mod scope;
 
+pub use cache::TensorCache;
 pub use component::Component;
 pub use error::PluginError;
 pub(crate) use error::with_causes;
+pub use extensions::{InitAccess, Measure};
 pub use file::PluginFile;
 pub use handles::live as live_handles;
 pub use kinds::{

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use lorahost_plugin_api::sdk::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
+use super::InitAccess;
 use crate::native::dispatch::Generator;
 use crate::random::stream_seed;
 
@@ -38,6 +39,7 @@ pub struct Scope {
     pub streams: Option<(u64, &'static str, String)>,
     pub weight: Option<Tensor>,
     pub head: Option<Rc<dyn HeadAccess>>,
+    pub init: Option<InitAccess>,
     /// Dtype and device of the run's parameters.
     pub defaults: Option<(Kind, Device)>,
     /// Nothing is lent: the component is being created or dropped. Handles may be given back all the same.
@@ -136,6 +138,17 @@ pub fn head() -> Result<Rc<dyn HeadAccess>> {
             .head
             .clone()
             .ok_or_else(|| Error::new("there is no head layer outside of a head's forward"))
+    })
+}
+
+/// What is measured and kept for an init scheme.
+pub fn init() -> Result<InitAccess> {
+    read(|active| {
+        active
+            .scope
+            .init
+            .clone()
+            .ok_or_else(|| Error::new("layers are measured within calls of an init scheme only"))
     })
 }
 

@@ -22,6 +22,8 @@ pub struct RunJob {
     pub revisions: Revisions,
     /// The tokenised data, shared by the runs of a sweep.
     pub tokens: PathBuf,
+    /// The folder of what plugins keep for runs on the same model, data, head, batch size and seeds; it need not exist.
+    pub cache: PathBuf,
     /// Where `spec.model` lies on this machine.
     pub model: String,
     pub device: Device,

@@ -85,6 +85,9 @@ pub fn prepare(
             cell: run.cell.clone(),
             spec: spec.clone(),
             revisions: places.revisions(spec),
+            cache: output
+                .cache()
+                .join(cache_name(spec, &model.sha256, &data.tokens)),
             tokens: data.tokens,
             model: model.path,
             device,
@@ -240,6 +243,31 @@ fn cut_name(sha256_of_source: &str, spec: &DataSpec) -> String {
     };
     let all = json!([NUMERICS, sha256_of_source, cut]);
     sha256(all.to_string().as_bytes())[..16].to_owned()
+}
+
+/// Names the folder of what plugins keep by everything that it may depend on beside plugin, layer and key: runs that
+/// differ in rank, scale, optimizer or learning rate share one.
+fn cache_name(spec: &RunSpec, sha256_of_model: &str, tokens: &Path) -> String {
+    let RunSpec {
+        model,
+        head,
+        seeds,
+        train,
+        ..
+    } = spec;
+    // The token file's name stands for its content.
+    let all = json!([
+        NUMERICS,
+        sha256_of_model,
+        model.weights,
+        model.dropout,
+        tokens.file_name().map(|name| name.to_string_lossy()),
+        [&head.sha256, &head.name],
+        head.parameters,
+        seeds,
+        train.batch_size,
+    ]);
+    format!("init-{}", &sha256(all.to_string().as_bytes())[..16])
 }
 
 /// The tokenizer that comes with a model.

@@ -161,6 +161,7 @@ fn jobs(output: &OutputFolder, cells: &[&str]) -> Vec<RunJob> {
             spec: run_spec(Some(4), 0.1 * (index + 1) as f64, 42),
             revisions: Revisions::default(),
             tokens: "tokens".into(),
+            cache: "cache".into(),
             model: "model".into(),
             device: Device::Cpu,
             threads: 1,

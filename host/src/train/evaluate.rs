@@ -39,7 +39,8 @@ pub fn evaluate(
         .of(|| setup.head.reset())?;
     for (number, rows) in rows.chunks(ROWS).enumerate() {
         let pass = Pass::Evaluation(number as u64);
-        let (packed, batch) = packed(tokens, rows, setup, pass, &spec.head, watch)?;
+        let (model, head) = (&setup.model, &setup.head);
+        let (packed, batch) = packed(tokens, rows, model, head, pass, &spec.head, watch)?;
         let loss = tch::no_grad(|| {
             let pass_of_model = model::Pass::evaluation();
             let hidden = setup.model.forward(&packed, &pass_of_model)?;

@@ -5,7 +5,9 @@
 mod device;
 mod error;
 mod evaluate;
+mod factors;
 mod head;
+mod probe;
 mod run;
 mod schedule;
 mod setup;

@@ -11,9 +11,9 @@ use super::setup::Setup;
 use super::trainer::Watch;
 use super::{TrainError, learning_rate};
 use crate::data::{self, BatchLabels, Tokens};
-use crate::model::{self, ModelError, PackedBatch};
+use crate::model::{self, Model, ModelError, PackedBatch};
 use crate::native;
-use crate::plugins::{HeadBatch, HeadLoss, Pass};
+use crate::plugins::{HeadBatch, HeadLoss, Pass, TaskHead};
 use crate::record::{Event, Measured, Split, TestResult};
 use crate::spec::{RunSpec, Selection};
 
@@ -154,7 +154,13 @@ fn forward(
     watch: &mut Watch<'_>,
 ) -> Result<HeadLoss, TrainError> {
     let pass = Pass::Training(number);
-    let (packed, batch) = packed(&setup.tokens.train, rows, setup, pass, &spec.head, watch)?;
+    let Setup {
+        tokens,
+        model,
+        head,
+        ..
+    } = setup;
+    let (packed, batch) = packed(&tokens.train, rows, model, head, pass, &spec.head, watch)?;
     let pass_of_model = model::Pass::training(spec.seeds.dropout, number);
     let hidden = setup.model.forward(&packed, &pass_of_model)?;
     let access = Rc::new(HeadPass::new(&setup.model, pass_of_model));
@@ -166,9 +172,10 @@ fn forward(
 pub fn packed(
     tokens: &Tokens,
     rows: &[u32],
-    setup: &Setup,
+    model: &Model,
+    head: &TaskHead,
     pass: Pass,
-    head: &Selection,
+    selection: &Selection,
     watch: &mut Watch<'_>,
 ) -> Result<(PackedBatch, HeadBatch), TrainError> {
     let data::Batch {
@@ -177,10 +184,12 @@ pub fn packed(
         labels,
         bytes,
     } = data::batch(tokens, rows);
-    let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(setup.device);
+    let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(model.device());
     let labels_of = |labels| match labels {
         BatchLabels::Whole(labels) => tensor(&labels),
-        BatchLabels::Numbers(numbers) => Tensor::f_from_slice(&numbers)?.f_to_device(setup.device),
+        BatchLabels::Numbers(numbers) => {
+            Tensor::f_from_slice(&numbers)?.f_to_device(model.device())
+        }
     };
     let plain = HeadBatch {
         tokens: tensor(&ids)?,
@@ -189,14 +198,12 @@ pub fn packed(
         bytes,
     };
     let batch = watch
-        .call("head", head, "inputs", None)
-        .of(|| setup.head.inputs(&plain, pass))?;
-    let packed = setup.model.pack(&batch.tokens, &offsets);
+        .call("head", selection, "inputs", None)
+        .of(|| head.inputs(&plain, pass))?;
+    let packed = model.pack(&batch.tokens, &offsets);
     let packed = packed.map_err(|error| match error {
         // The data's own ids were checked when they were read: this one is the head's.
-        ModelError::Token { .. } => {
-            TrainError::from(setup.head.fault("inputs", format!("its {error}")))
-        }
+        ModelError::Token { .. } => TrainError::from(head.fault("inputs", format!("its {error}"))),
         other => other.into(),
     })?;
     Ok((packed, batch))

@@ -1,31 +1,26 @@
 //! Everything that a run needs, built from its job: data, model, plugins, factors.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use lorahost_plugin_api::protocol::{AlphaReply, Factor, Layer, ParameterInfo, Role, Task};
+use lorahost_plugin_api::protocol::{ParameterInfo, Role, Task};
 use tch::Device;
 
 use super::TrainError;
+use super::factors::{self, Multipliers};
 use super::trainer::Watch;
-use crate::adapter::{Factors, LayerInfo, Targets};
 use crate::data::TokenSplits;
 use crate::model::{Model, ModelError, Options};
-use crate::plugins::{
-    AlphaPolicy, Component, InitScheme, LayerFactors, Library, Optimizer, OptimizerGroup,
-    PluginError, TaskHead,
-};
-use crate::spec::{HeadMode, LoraSpec, Method, RunSpec, Selection};
+use crate::plugins::{Component, Library, Optimizer, OptimizerGroup, PluginError, TaskHead};
+use crate::spec::{HeadMode, Method, RunSpec, Selection};
 use crate::sweep::RunJob;
 
 /// A run before its first step.
 pub struct Setup {
-    pub tokens: TokenSplits,
+    pub tokens: Rc<TokenSplits>,
     /// Shared with the passes that lend its head to the task head.
     pub model: Rc<Model>,
-    pub head: TaskHead,
+    pub head: Rc<TaskHead>,
     pub optimizer: Optimizer,
-    pub device: Device,
 }
 
 /// Opens and connects the parts of a run.
@@ -48,11 +43,9 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
             embedding: model.vocabulary(),
         });
     }
-    let head = task_head(spec, &tokens, &mut model, watch)?;
-    let multipliers = match &spec.lora {
-        Some(lora) => attach_factors(spec, lora, &mut model, watch)?,
-        None => Multipliers::new(),
-    };
+    let head = Rc::new(task_head(spec, &tokens, &mut model, watch)?);
+    let (tokens, mut model) = (Rc::new(tokens), Rc::new(model));
+    let multipliers = factors::attach(job, &mut model, &head, &tokens, watch)?;
     let head_mode = spec
         .lora
         .as_ref()
@@ -67,14 +60,13 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
     let optimizer = call.of(|| Optimizer::new(component, group, spec.seeds.init))?;
     Ok(Setup {
         tokens,
-        model: Rc::new(model),
+        model,
         head,
         optimizer,
-        device,
     })
 }
 
-fn component(kind: &str, selection: &Selection) -> Result<Component, PluginError> {
+pub fn component(kind: &str, selection: &Selection) -> Result<Component, PluginError> {
     Component::create(
         Library::of(selection)?,
         kind,
@@ -115,70 +107,6 @@ fn task_head(
         .call("head", &spec.head, "layers", None)
         .of(|| head.layers(&layers))?;
     Ok(head)
-}
-
-/// Factors on the learning rates of A and B, by the number of their pair.
-type Multipliers = HashMap<usize, (f64, f64)>;
-
-/// Asks the alpha policy and the init scheme for each chosen layer, and puts the factors on it.
-fn attach_factors(
-    spec: &RunSpec,
-    lora: &LoraSpec,
-    model: &mut Model,
-    watch: &mut Watch<'_>,
-) -> Result<Multipliers, TrainError> {
-    let (Some(alpha), Some(init)) = (&spec.alpha, &spec.init) else {
-        return Ok(Multipliers::new());
-    };
-    let policy = AlphaPolicy::new(component("alpha", alpha)?);
-    let scheme = InitScheme::new(component("init", init)?, spec.seeds.init);
-    let targets = Targets::parse(&lora.targets).map_err(ModelError::from)?;
-    let chosen = model.targets(&targets, lora.head_mode)?;
-    let mut multipliers = Multipliers::new();
-    for (place, info) in chosen.iter().enumerate() {
-        let mut layer = layer(info, place, lora.rank);
-        let AlphaReply { scale, lr_a, lr_b } = watch
-            .call("alpha", alpha, "scale", Some(&info.name))
-            .of(|| policy.scale(&layer))?;
-        layer.scale = scale;
-        let weight = model.linears()[info.index].weight().shallow_clone();
-        let factors = watch
-            .call("init", init, "init", Some(&info.name))
-            .of(|| scheme.init(&layer, &weight))?;
-        model.attach(info.index, scaled(factors, scale, lora)?)?;
-        multipliers.insert(info.index, (lr_a, lr_b));
-    }
-    Ok(multipliers)
-}
-
-fn layer(info: &LayerInfo, index: usize, rank: usize) -> Layer {
-    Layer {
-        name: info.name.clone(),
-        index,
-        fan_in: info.fan_in as usize,
-        fan_out: info.fan_out as usize,
-        rank,
-        scale: 1.0,
-        role: info.kind.name().to_owned(),
-    }
-}
-
-fn scaled(factors: LayerFactors, scale: f64, lora: &LoraSpec) -> Result<Factors, tch::TchError> {
-    let LayerFactors {
-        a,
-        b,
-        compensate,
-        frozen,
-    } = factors;
-    Ok(Factors {
-        a: a.f_mul_scalar(lora.init_scale_a)?,
-        b,
-        scale,
-        dropout: lora.dropout,
-        compensate,
-        train_a: frozen != Some(Factor::A),
-        train_b: frozen != Some(Factor::B),
-    })
 }
 
 /// The parameters that learn, as the optimizer gets them.

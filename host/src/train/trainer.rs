@@ -33,7 +33,7 @@ impl Executor for Trainer {
         events: &mut dyn FnMut(Event),
     ) -> Result<Measured, Failure> {
         let before = live_handles();
-        let outcome = train(job, &mut Watch { events });
+        let outcome = train(job, &mut Watch::new(events));
         // Everything of the run is gone, and with it what its plugins kept.
         let left = live_handles().saturating_sub(before);
         if left > 0 {
@@ -96,7 +96,11 @@ pub struct Watch<'a> {
     events: &'a mut dyn FnMut(Event),
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    pub fn new(events: &'a mut dyn FnMut(Event)) -> Self {
+        Self { events }
+    }
+
     pub fn tell(&mut self, event: Event) {
         (self.events)(event);
     }

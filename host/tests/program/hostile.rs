@@ -77,6 +77,13 @@ fn init_schemes() {
 }
 
 #[test]
+fn init_schemes_and_what_is_measured_for_them() {
+    let hostile = ["too-few-ranks", "no-ranks", "elsewhere", "no-batches"];
+    let (_sandbox, outcome) = beside("init", "uniform", "hostile_init", &hostile);
+    insta::assert_snapshot!(outcome.failures().join("\n"));
+}
+
+#[test]
 fn init_schemes_that_go_around_the_sdk() {
     let hostile = [
         "stale-handle",

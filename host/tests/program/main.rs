@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod catalogue;
+mod catalogue_init;
 mod cuda;
 mod data;
 mod flags;
@@ -14,8 +15,10 @@ mod generate;
 mod hostile;
 mod hub;
 mod hub_server;
+mod inits;
 mod kit;
 mod main_job;
+mod measured;
 mod minilm;
 mod model_inspect;
 mod optimizers;

@@ -74,6 +74,7 @@ pub fn follow(folder: &Path, reference: &Reference, factors: &Path) -> Result<()
             spec: spec(method, folder, reference, factors)?,
             revisions: Revisions::default(),
             tokens: tokens.clone(),
+            cache: scratch.path().join("cache"),
             model: folder.display().to_string(),
             device: lorahost::spec::Device::Cpu,
             threads: 1,

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use abi_stable::std_types::{RResult, RSlice, RStr};
 
 use super::tables::{
-    AUTOGRAD, Argument, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG,
-    LogTable, Named, Output, TENSOR, TensorTable, WEIGHT, WeightTable, table,
+    AUTOGRAD, Argument, AutogradTable, CACHE, COVARIANCE, CacheTable, CovarianceTable, Description,
+    Failure, GRADIENTS, GradientTable, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output,
+    TENSOR, TensorTable, WEIGHT, WeightTable, table,
 };
 use crate::sdk::{Error, Result};
 
@@ -19,6 +20,9 @@ pub struct Host {
     weight: Option<&'static WeightTable>,
     head: Option<&'static HeadTable>,
     autograd: Option<&'static AutogradTable>,
+    gradients: Option<&'static GradientTable>,
+    covariance: Option<&'static CovarianceTable>,
+    cache: Option<&'static CacheTable>,
 }
 
 static HOST: OnceLock<Host> = OnceLock::new();
@@ -77,12 +81,23 @@ impl Host {
             )
         };
         let (tensor, log, weight, head, autograd) = tables;
+        // SAFETY: as above.
+        let (gradients, covariance, cache) = unsafe {
+            (
+                table(find(GRADIENTS)),
+                table(find(COVARIANCE)),
+                table(find(CACHE)),
+            )
+        };
         Ok(Self {
             tensor: tensor.ok_or_else(|| Error::new(format!("the host has no {TENSOR}")))?,
             log,
             weight,
             head,
             autograd,
+            gradients,
+            covariance,
+            cache,
         })
     }
 
@@ -114,6 +129,27 @@ impl Host {
         self.autograd
             .map(AutogradHost)
             .ok_or_else(|| missing(AUTOGRAD))
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn gradients(self) -> Result<GradientHost> {
+        self.gradients
+            .map(GradientHost)
+            .ok_or_else(|| missing(GRADIENTS))
+    }
+
+    /// # Errors
+    /// When the host lacks the extension.
+    pub fn covariance(self) -> Result<CovarianceHost> {
+        self.covariance
+            .map(CovarianceHost)
+            .ok_or_else(|| missing(COVARIANCE))
+    }
+
+    #[must_use]
+    pub fn cache(self) -> Option<CacheHost> {
+        self.cache.map(CacheHost)
     }
 }
 
@@ -238,5 +274,40 @@ impl AutogradHost {
     pub(crate) fn with_gradients(self, loss: u64, inputs: &[u64], grads: &[u64]) -> Result<u64> {
         let (inputs, grads) = (RSlice::from_slice(inputs), RSlice::from_slice(grads));
         result((self.0.with_gradients)(loss, inputs, grads))
+    }
+}
+
+/// [`GradientTable`], safely.
+#[derive(Clone, Copy)]
+pub struct GradientHost(&'static GradientTable);
+
+impl GradientHost {
+    pub(crate) fn gradient(self, layer: &str, batches: u64) -> Result<u64> {
+        result((self.0.gradient)(RStr::from_str(layer), batches))
+    }
+}
+
+/// [`CovarianceTable`], safely.
+#[derive(Clone, Copy)]
+pub struct CovarianceHost(&'static CovarianceTable);
+
+impl CovarianceHost {
+    pub(crate) fn covariance(self, layer: &str, batches: u64) -> Result<u64> {
+        result((self.0.covariance)(RStr::from_str(layer), batches))
+    }
+}
+
+/// [`CacheTable`], safely.
+#[derive(Clone, Copy)]
+pub struct CacheHost(&'static CacheTable);
+
+impl CacheHost {
+    pub(crate) fn load(self, layer: &str, key: &str) -> Result<Vec<u64>> {
+        result((self.0.load)(RStr::from_str(layer), RStr::from_str(key))).map(Into::into)
+    }
+
+    pub(crate) fn store(self, layer: &str, key: &str, tensors: &[u64]) -> Result<Vec<u64>> {
+        let (layer, key) = (RStr::from_str(layer), RStr::from_str(key));
+        result((self.0.store)(layer, key, RSlice::from_slice(tensors))).map(Into::into)
     }
 }

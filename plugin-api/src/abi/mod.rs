@@ -15,12 +15,14 @@ pub use export::{
     Component, Header, answered, constructor, create, erased, manifest_text, root_module,
 };
 pub use host::{
-    AutogradHost, HeadHost, Host, LogHost, TensorHost, WeightHost, connect_static, connected,
+    AutogradHost, CacheHost, CovarianceHost, GradientHost, HeadHost, Host, LogHost, TensorHost,
+    WeightHost, connect_static, connected,
 };
 pub use lift::{LiftError, Lifted, lift};
 pub use serve::TensorServer;
 pub use tables::{
-    AUTOGRAD, Argument, AutogradTable, COMPONENT, ComponentTable, Description, Failure,
-    FailureCode, HEAD, HeadTable, HostTable, LOG, LogTable, Named, Output, Plugin, PluginRef,
-    Reply, TENSOR, TensorTable, WEIGHT, WeightTable, table, tag,
+    AUTOGRAD, Argument, AutogradTable, CACHE, COMPONENT, COVARIANCE, CacheTable, ComponentTable,
+    CovarianceTable, Description, Failure, FailureCode, GRADIENTS, GradientTable, HEAD, HeadTable,
+    HostTable, LOG, LogTable, Named, Output, Plugin, PluginRef, RANKS, RanksTable, Reply, TENSOR,
+    TensorTable, WEIGHT, WeightTable, table, tag,
 };

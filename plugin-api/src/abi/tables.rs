@@ -281,6 +281,57 @@ pub struct AutogradTable {
     ) -> RResult<u64, Failure>,
 }
 
+/// Id of [`GradientTable`]: within `init` and `ranks`, gradients of the layers that get factors.
+pub const GRADIENTS: &str = "lorahost.gradients/1";
+
+/// Gradients of the loss at the model as it came, on training data.
+#[repr(C)]
+pub struct GradientTable {
+    pub size: usize,
+    /// dL/dW `[fan_out, fan_in]` of the layer of this name: of the mean loss over everything that the first `batches`
+    /// training batches count (over all of them where there are fewer), without dropout.
+    pub gradient: extern "C" fn(layer: RStr<'_>, batches: u64) -> RResult<u64, Failure>,
+}
+
+/// Id of [`CovarianceTable`]: within `init` and `ranks`, what goes into the layers that get factors.
+pub const COVARIANCE: &str = "lorahost.covariance/1";
+
+/// Second moments of the layers' inputs in the model as it came, on training data.
+#[repr(C)]
+pub struct CovarianceTable {
+    pub size: usize,
+    /// E[x x'] `[fan_in, fan_in]`, not centred, over all rows that the layer of this name sees in the first `batches`
+    /// training batches (in all of them where there are fewer), without dropout.
+    pub covariance: extern "C" fn(layer: RStr<'_>, batches: u64) -> RResult<u64, Failure>,
+}
+
+/// Id of [`RanksTable`]: an init scheme that requires it is asked for all layers' ranks before their factors.
+pub const RANKS: &str = "lorahost.ranks/1";
+
+/// Says that the host calls the method `ranks`; there is nothing to ask it for.
+#[repr(C)]
+pub struct RanksTable {
+    pub size: usize,
+}
+
+/// Id of [`CacheTable`]: within `init` and `ranks`, tensors that outlive the process.
+pub const CACHE: &str = "lorahost.cache/1";
+
+/// Tensors on the disk, for other runs of the same plugin file, component, parameters, model, data, head, batch size
+/// and seeds.
+#[repr(C)]
+pub struct CacheTable {
+    pub size: usize,
+    /// What was stored for the layer of this name under `key`; empty where nothing was.
+    pub load: extern "C" fn(layer: RStr<'_>, key: RStr<'_>) -> RResult<RVec<u64>, Failure>,
+    /// Keeps tensors, and gives them back as a later `load` will.
+    pub store: extern "C" fn(
+        layer: RStr<'_>,
+        key: RStr<'_>,
+        tensors: RSlice<'_, u64>,
+    ) -> RResult<RVec<u64>, Failure>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::{HostTable, RStr, c_void, table};

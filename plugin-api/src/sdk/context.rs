@@ -1,7 +1,8 @@
 //! What a call may use besides tensors: named random streams, the layer's weight, the host's log.
 
-use super::{Arg, Operator, Result, Tensor, op};
+use super::{Arg, Error, Operator, Result, Tensor, op};
 use crate::abi;
+use crate::protocol::Layer;
 
 /// The context of a call.
 ///
@@ -70,6 +71,55 @@ impl Context {
     /// Outside of an init call.
     pub fn weight(&self) -> Result<Tensor> {
         Ok(Tensor::owned(abi::connected()?.weight()?.weight()?))
+    }
+
+    /// dL/dW `[fan_out, fan_in]` of a layer that gets factors, of the mean loss over the first `batches` training batches,
+    /// without dropout; the model is as it came. Needs [`abi::GRADIENTS`] in `REQUIRES`.
+    ///
+    /// # Errors
+    /// Outside of an init call, or when the loss has no gradient.
+    pub fn gradient(&self, layer: &Layer, batches: u64) -> Result<Tensor> {
+        let host = abi::connected()?.gradients()?;
+        host.gradient(&layer.name, batches).map(Tensor::owned)
+    }
+
+    /// E[x x'] `[fan_in, fan_in]`, not centred, over what goes into a layer that gets factors in the first `batches`
+    /// training batches, without dropout; the model is as it came. Needs [`abi::COVARIANCE`] in `REQUIRES`.
+    ///
+    /// # Errors
+    /// Outside of an init call.
+    pub fn covariance(&self, layer: &Layer, batches: u64) -> Result<Tensor> {
+        let host = abi::connected()?.covariance()?;
+        host.covariance(&layer.name, batches).map(Tensor::owned)
+    }
+
+    /// What `make` gives, made once for this component with these parameters on the same model, data, head, batch size
+    /// and seeds, and kept on the disk for other ranks, runs and processes. So it may depend on all of these, but not on
+    /// the layer's rank or scale. A host without [`abi::CACHE`] makes it each time.
+    ///
+    /// # Errors
+    /// Those of `make`; a kept file that cannot be read is made anew.
+    pub fn cached<const N: usize>(
+        &self,
+        layer: &Layer,
+        key: &str,
+        make: impl FnOnce() -> Result<[Tensor; N]>,
+    ) -> Result<[Tensor; N]> {
+        let Some(cache) = abi::connected()?.cache() else {
+            return make();
+        };
+        let owned = |handles: Vec<u64>| {
+            let tensors: Vec<Tensor> = handles.into_iter().map(Tensor::owned).collect();
+            <[Tensor; N]>::try_from(tensors)
+        };
+        if let Ok(kept) = owned(cache.load(&layer.name, key)?) {
+            return Ok(kept);
+        }
+        let made = make()?;
+        let handles: Vec<u64> = made.iter().map(Tensor::handle).collect();
+        // What comes back is what another run will load, to the last stride.
+        owned(cache.store(&layer.name, key, &handles)?)
+            .map_err(|other| Error::new(format!("the cache gave {} tensors", other.len())))
     }
 
     /// Shows a message at level `warn`.

@@ -1,9 +1,9 @@
 //! Init schemes: once a layer, A and B.
 
-use super::{Answer, Call, Context, Error, Params, Result, Tensor};
+use super::{Answer, Call, Context, Error, Params, Result, Tensor, cat};
 use crate::abi::Component;
 use crate::manifest::Piece;
-use crate::protocol::{Factor, InitReply, InitRequest, Layer};
+use crate::protocol::{Factor, InitReply, InitRequest, Layer, RanksReply, RanksRequest};
 
 /// How A `[rank, fan_in]` and B `[fan_out, rank]` of a layer start.
 ///
@@ -18,6 +18,15 @@ pub trait InitScheme: Params {
     /// # Errors
     /// Whatever keeps the scheme from a result; the run ends and names plugin and layer.
     fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors>;
+
+    /// The ranks of all layers, in their order: 0 leaves a layer without factors, `None` all of them as they are. Called
+    /// once before everything else if [`crate::abi::RANKS`] is in `REQUIRES`; scales are not known yet and 1.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    fn ranks(&self, _layers: &[Layer], _ctx: &Context) -> Result<Option<Vec<usize>>> {
+        Ok(None)
+    }
 }
 
 /// What an init scheme gives.
@@ -41,6 +50,17 @@ impl Factors {
         }
     }
 
+    /// Each factor gets the root of the singular values `s` `[k]`: B = U diag(sqrt S), A = diag(sqrt S) V', so that
+    /// B A = U S V' with U `[fan_out, k]` and V' `[k, fan_in]`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn balanced(u: &Tensor, s: &Tensor, vt: &Tensor) -> Result<Self> {
+        let roots = s.sqrt()?;
+        let a = vt.mul_tensor(&roots.unsqueeze(1)?)?;
+        Ok(Self::new(a, u.mul_tensor(&roots)?))
+    }
+
     /// Whether the host keeps W - s B A as base, so that the model's function starts unchanged.
     #[must_use]
     pub fn compensate(mut self, compensate: bool) -> Self {
@@ -53,6 +73,37 @@ impl Factors {
     pub fn freeze(mut self, factor: Factor) -> Self {
         self.frozen = Some(factor);
         self
+    }
+
+    /// Fills the factors up to the layer's rank: A with rows that are uniform within `1/sqrt(fan_in)`, B with zeros, so
+    /// that the product stays what it is; the log tells. For schemes that need more directions than the layer has.
+    ///
+    /// # Errors
+    /// When A and B are no matrices.
+    pub fn padded(mut self, layer: &Layer, ctx: &Context) -> Result<Self> {
+        let missing = |found: Option<&i64>| {
+            let found = found.map_or(0, |&found| usize::try_from(found).unwrap_or(0));
+            layer.rank.saturating_sub(found)
+        };
+        let rows = missing(self.a.shape()?.first());
+        let columns = missing(self.b.shape()?.get(1));
+        if rows > 0 {
+            let bound = 1.0 / (layer.fan_in as f64).sqrt();
+            let uniform = ctx.rand("padding", [rows, layer.fan_in])? * (2.0 * bound) - bound;
+            self.a = cat(&[&self.a, &uniform], 0)?;
+        }
+        if columns > 0 {
+            let zeros = Tensor::zeros(&[layer.fan_out as i64, columns as i64])?;
+            self.b = cat(&[&self.b, &zeros], 1)?;
+        }
+        if rows > 0 || columns > 0 {
+            ctx.info(&format!(
+                "`{}` has too few directions for rank {}: {rows} rows of A are drawn uniformly, {columns} columns of B \
+                 are zero",
+                layer.name, layer.rank
+            ));
+        }
+        Ok(self)
     }
 
     /// What [`compensate`](Self::compensate) set.
@@ -75,6 +126,22 @@ impl Factors {
     #[must_use]
     pub fn b(&self) -> &Tensor {
         &self.b
+    }
+}
+
+impl Layer {
+    /// The scale s, for schemes that divide by it or take its root.
+    ///
+    /// # Errors
+    /// When it is not above 0.
+    pub fn positive_scale(&self) -> Result<f64> {
+        if self.scale > 0.0 {
+            return Ok(self.scale);
+        }
+        Err(
+            Error::new(format!("the scale is {}, not above 0", self.scale))
+                .with_help("this scheme needs an alpha policy that gives a scale above 0"),
+        )
     }
 }
 
@@ -104,6 +171,11 @@ impl<T: InitScheme> Component for Init<T> {
                     frozen: factors.frozen,
                 };
                 Answer::new(&reply, vec![factors.a, factors.b])
+            }
+            "ranks" => {
+                let RanksRequest { layers } = call.read()?;
+                let ranks = self.0.ranks(&layers, &Context::new()?)?;
+                Answer::new(&RanksReply { ranks }, vec![])
             }
             other => Err(Error::unsupported(other)),
         }

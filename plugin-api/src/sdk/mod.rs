@@ -11,6 +11,7 @@ pub mod foreach;
 mod gram;
 mod head;
 mod init;
+mod linear_algebra;
 mod operators;
 mod optimizer;
 mod params;

@@ -371,36 +371,6 @@ impl Tensor {
             .tensor()
     }
 
-    /// Q and R with `self` = Q R, reduced.
-    ///
-    /// # Errors
-    /// When it is not a matrix.
-    pub fn qr(&self) -> Result<(Tensor, Tensor)> {
-        let [q, r] = op("aten::linalg_qr").arg(self).tensors()?;
-        Ok((q, r))
-    }
-
-    /// U, S and V' with `self` = U diag(S) V', reduced.
-    ///
-    /// # Errors
-    /// When it is not a matrix, or does not converge.
-    pub fn svd(&self) -> Result<(Tensor, Tensor, Tensor)> {
-        let [u, s, vt] = op("aten::linalg_svd")
-            .arg(self)
-            .named("full_matrices", false)
-            .tensors()?;
-        Ok((u, s, vt))
-    }
-
-    /// Eigenvalues (rising) and eigenvectors (columns) of a symmetric matrix.
-    ///
-    /// # Errors
-    /// When it is not square.
-    pub fn eigh(&self) -> Result<(Tensor, Tensor)> {
-        let [values, vectors] = op("aten::linalg_eigh").arg(self).tensors()?;
-        Ok((values, vectors))
-    }
-
     /// Cross-entropy summed over rows: logits `[rows, classes]`, target `[rows]` int64; -100 is left out.
     ///
     /// # Errors

@@ -1,16 +1,17 @@
 //! The tables of the fake host.
 
+use std::collections::HashMap;
 use std::ffi::c_void;
 
 use super::array::Array;
 use super::operators::{self, Outcome};
 use super::random::Stream;
-use super::store;
+use super::store::{self, CallState};
 use crate::abi::abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use crate::abi::{
-    AUTOGRAD, AutogradTable, Description, Failure, HEAD, HeadTable, HostTable, LOG, Lifted,
-    LogTable, Output, TENSOR, TensorServer, TensorTable, WEIGHT, WeightTable, answered,
-    connect_static, tag,
+    AUTOGRAD, AutogradTable, COVARIANCE, CovarianceTable, Description, Failure, GRADIENTS,
+    GradientTable, HEAD, HeadTable, HostTable, LOG, Lifted, LogTable, Output, TENSOR, TensorServer,
+    TensorTable, WEIGHT, WeightTable, answered, connect_static, tag,
 };
 use crate::sdk::{Error, Kind, Result};
 
@@ -34,7 +35,9 @@ extern "C" fn extension(id: RStr<'_>) -> *const c_void {
         LOG => std::ptr::from_ref(&LOGS).cast(),
         WEIGHT => std::ptr::from_ref(&WEIGHTS).cast(),
         HEAD => std::ptr::from_ref(&HEADS).cast(),
-        AUTOGRAD => std::ptr::from_ref(&GRADIENTS).cast(),
+        AUTOGRAD => std::ptr::from_ref(&AUTOGRADS).cast(),
+        GRADIENTS => std::ptr::from_ref(&GRADIENT).cast(),
+        COVARIANCE => std::ptr::from_ref(&COVARIANCES).cast(),
         _ => std::ptr::null(),
     }
 }
@@ -164,6 +167,38 @@ extern "C" fn weight() -> RResult<u64, Failure> {
     })
 }
 
+static GRADIENT: GradientTable = GradientTable {
+    size: size_of::<GradientTable>(),
+    gradient,
+};
+
+extern "C" fn gradient(layer: RStr<'_>, _batches: u64) -> RResult<u64, Failure> {
+    answered(|| measured("gradient", &layer, |call| &call.gradients))
+}
+
+static COVARIANCES: CovarianceTable = CovarianceTable {
+    size: size_of::<CovarianceTable>(),
+    covariance,
+};
+
+extern "C" fn covariance(layer: RStr<'_>, _batches: u64) -> RResult<u64, Failure> {
+    answered(|| measured("covariance", &layer, |call| &call.covariances))
+}
+
+/// A copy of what the test gave for this layer.
+fn measured(
+    what: &str,
+    layer: &str,
+    of: impl FnOnce(&CallState) -> &HashMap<String, Array>,
+) -> Result<u64> {
+    let found = store::call(|call| of(call).get(layer).cloned());
+    let found = found.ok_or_else(|| {
+        Error::new(format!("this call has no {what} of `{layer}`"))
+            .with_help("give it to testing::Given")
+    })?;
+    found.copy().map(store::put)
+}
+
 static HEADS: HeadTable = HeadTable {
     size: size_of::<HeadTable>(),
     layer,
@@ -210,7 +245,7 @@ fn no_layer(name: &str) -> Error {
     Error::new(format!("the model's head has no layer `{name}`"))
 }
 
-static GRADIENTS: AutogradTable = AutogradTable {
+static AUTOGRADS: AutogradTable = AutogradTable {
     size: size_of::<AutogradTable>(),
     grad,
     with_gradients,

@@ -6,13 +6,24 @@ use super::store::{self, CallState};
 use crate::protocol::Layer;
 use crate::sdk::{Error, Factors, InitScheme, Result, Tensor, caught};
 
-/// The factors of a layer whose weight is not asked for.
+/// What the host measures of a layer, for schemes that ask for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given<'a> {
+    /// W `[fan_out, fan_in]`.
+    pub weight: Option<&'a Tensor>,
+    /// dL/dW `[fan_out, fan_in]`.
+    pub gradient: Option<&'a Tensor>,
+    /// E[x x'] `[fan_in, fan_in]`.
+    pub covariance: Option<&'a Tensor>,
+}
+
+/// The factors of a layer of which the scheme asks nothing.
 ///
 /// # Errors
 /// What the scheme returned, or that a factor has another shape than it must, or a value that is not finite: what the
 /// host refuses too.
 pub fn init(scheme: &impl InitScheme, layer: &Layer, seed: u64) -> Result<Factors> {
-    run(scheme, layer, None, seed)
+    init_given(scheme, layer, Given::default(), seed)
 }
 
 /// The factors of a layer with this weight `[fan_out, fan_in]`.
@@ -25,24 +36,41 @@ pub fn init_on(
     weight: &Tensor,
     seed: u64,
 ) -> Result<Factors> {
-    run(scheme, layer, Some(weight), seed)
+    let given = Given {
+        weight: Some(weight),
+        ..Given::default()
+    };
+    init_given(scheme, layer, given, seed)
 }
 
-fn run(
+/// The ranks of layers of which this was measured.
+///
+/// # Errors
+/// What the scheme returned.
+pub fn ranks(
+    scheme: &impl InitScheme,
+    layers: &[(Layer, Given<'_>)],
+    seed: u64,
+) -> Result<Option<Vec<usize>>> {
+    install();
+    let ctx = begin(call(seed, "ranks", layers)?)?;
+    let layers: Vec<Layer> = layers.iter().map(|(layer, _)| layer.clone()).collect();
+    caught(|| scheme.ranks(&layers, &ctx))
+}
+
+/// The factors of a layer of which this was measured.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_given(
     scheme: &impl InitScheme,
     layer: &Layer,
-    weight: Option<&Tensor>,
+    given: Given<'_>,
     seed: u64,
 ) -> Result<Factors> {
     install();
-    let ctx = begin(CallState {
-        seed,
-        name: format!("init {}", layer.name),
-        weight: weight
-            .map(|weight| store::get(weight.handle()))
-            .transpose()?,
-        ..CallState::default()
-    })?;
+    let name = format!("init {}", layer.name);
+    let ctx = begin(call(seed, &name, &[(layer.clone(), given)])?)?;
     let factors = caught(|| scheme.init(layer, &ctx))?;
     let expected = [
         ("A", factors.a(), [layer.rank, layer.fan_in]),
@@ -63,4 +91,25 @@ fn run(
         }
     }
     Ok(factors)
+}
+
+fn call(seed: u64, name: &str, layers: &[(Layer, Given<'_>)]) -> Result<CallState> {
+    let mut state = CallState {
+        seed,
+        name: name.to_owned(),
+        ..CallState::default()
+    };
+    let array = |tensor: &Tensor| store::get(tensor.handle());
+    for (layer, given) in layers {
+        state.weight = given.weight.map(array).transpose()?;
+        for (measured, values) in [
+            (given.gradient, &mut state.gradients),
+            (given.covariance, &mut state.covariances),
+        ] {
+            if let Some(tensor) = measured {
+                values.insert(layer.name.clone(), array(tensor)?);
+            }
+        }
+    }
+    Ok(state)
 }

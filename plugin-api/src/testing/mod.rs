@@ -63,6 +63,6 @@ pub use descent::{Descent, parameter};
 pub use fixtures::{batch, fresh_call, integers, layer, live_handles, take_log, tensor};
 pub use head::{TestHead, linear};
 pub use host::install;
-pub use init::{init, init_on};
+pub use init::{Given, init, init_given, init_on, ranks};
 pub use params::params;
 pub use reference::follow;

@@ -24,6 +24,9 @@ pub struct CallState {
     pub streams: HashMap<String, Stream>,
     /// W of the layer that is being initialised.
     pub weight: Option<Array>,
+    /// dL/dW and E[x x'] by layer.
+    pub gradients: HashMap<String, Array>,
+    pub covariances: HashMap<String, Array>,
     /// Weight and bias of the head's layers.
     pub head: HashMap<String, (Array, Option<Array>)>,
     pub training: bool,

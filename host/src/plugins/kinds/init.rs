@@ -1,16 +1,20 @@
 //! Init schemes: A and B of a layer.
 
-use lorahost_plugin_api::protocol::{Factor, InitReply, InitRequest, Layer};
+use lorahost_plugin_api::abi::RANKS;
+use lorahost_plugin_api::protocol::{
+    Factor, InitReply, InitRequest, Layer, RanksReply, RanksRequest,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::plugins::component::{Invocation, Reply};
 use crate::plugins::scope::Scope;
-use crate::plugins::{Component, PluginError};
+use crate::plugins::{Component, InitAccess, PluginError};
 
 /// An init scheme of a plugin.
 pub struct InitScheme {
     component: Component,
     seed: u64,
+    access: InitAccess,
 }
 
 /// What a scheme gave for a layer, checked.
@@ -27,8 +31,60 @@ pub struct LayerFactors {
 
 impl InitScheme {
     #[must_use]
-    pub fn new(component: Component, seed: u64) -> Self {
-        Self { component, seed }
+    pub fn new(component: Component, seed: u64, access: InitAccess) -> Self {
+        Self {
+            component,
+            seed,
+            access,
+        }
+    }
+
+    /// Whether the scheme is to be asked for [`ranks`](Self::ranks).
+    #[must_use]
+    pub fn chooses_ranks(&self) -> bool {
+        self.component.requires(RANKS)
+    }
+
+    /// The rank of each layer, 0 for one that is to have no factors; none if all keep theirs.
+    ///
+    /// # Errors
+    /// When the scheme fails, or answers for another number of layers, or leaves none with factors.
+    pub fn ranks(
+        &self,
+        layers: &[Layer],
+        device: Device,
+    ) -> Result<Option<Vec<usize>>, PluginError> {
+        let request = RanksRequest {
+            layers: layers.to_vec(),
+        };
+        let invocation = Invocation {
+            method: "ranks",
+            place: "",
+            tensors: &[],
+            scope: Scope {
+                streams: Some((self.seed, "init", "ranks".to_owned())),
+                init: Some(self.access.clone()),
+                defaults: Some((Kind::Float, device)),
+                ..Scope::default()
+            },
+            records: false,
+        };
+        let reply: RanksReply = self.component.invoke(&request, invocation)?.message;
+        let Some(ranks) = reply.ranks else {
+            return Ok(None);
+        };
+        let wrong = if ranks.len() != layers.len() {
+            format!(
+                "it answered {} ranks for {} layers",
+                ranks.len(),
+                layers.len()
+            )
+        } else if ranks.iter().all(|&rank| rank == 0) {
+            "it answered rank 0 for every layer".to_owned()
+        } else {
+            return Ok(Some(ranks));
+        };
+        Err(self.component.error("ranks", "", wrong))
     }
 
     /// The factors of a layer whose weight is W `[fan_out, fan_in]`; they have its dtype and device.
@@ -41,6 +97,7 @@ impl InitScheme {
         let scope = Scope {
             streams: Some((self.seed, "init", layer.name.clone())),
             weight: Some(weight.detach().copy()),
+            init: Some(self.access.clone()),
             defaults: Some((kind, device)),
             ..Scope::default()
         };

@@ -131,15 +131,12 @@ fn svd(args: &Args<'_>) -> Result<Vec<Array>> {
             "the fake host has the thin form only, `full_matrices` false",
         ));
     }
-    let svd = x.svd(true, true);
-    let (Some(u), Some(vt)) = (svd.u, svd.v_t) else {
-        return Err(Error::new("the decomposition did not converge"));
-    };
-    let values = svd.singular_values;
+    let (u, values, vt) =
+        super::svd::svd(&x).ok_or_else(|| Error::new("the decomposition did not converge"))?;
     let count = values.len();
     Ok(vec![
         back(&u, &a)?,
-        Array::new(values.iter().copied().collect(), &[count], a.kind)?,
+        Array::new(values, &[count], a.kind)?,
         back(&vt, &a)?,
     ])
 }

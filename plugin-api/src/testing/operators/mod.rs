@@ -7,6 +7,7 @@ mod fused;
 mod linear_algebra;
 mod reduce;
 mod shape;
+mod svd;
 mod table;
 #[cfg(test)]
 mod tests;

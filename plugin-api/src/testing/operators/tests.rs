@@ -253,6 +253,56 @@ fn factorisations_give_their_matrix_back() {
     holds("Q L Q'", &product, &[2, 2], &[2.0, 1.0, 1.0, 3.0]);
 }
 
+/// Of whatever rank: U S V' is the matrix, U and V have orthonormal columns, S falls.
+#[test]
+fn singular_values_of_matrices_that_lack_rank() -> Result<()> {
+    for (rows, columns, rank) in [(9, 12, 5), (12, 9, 5), (6, 6, 1), (4, 3, 0), (5, 5, 5)] {
+        let ctx = fresh_call(rank as u64, "matrix")?;
+        let (left, right) = (
+            ctx.randn("l", [rows, rank])?,
+            ctx.randn("r", [rank, columns])?,
+        );
+        let matrix = left.matmul(&right)?;
+        let (u, s, vt) = matrix.svd()?;
+        let product = (&u * &s).matmul(&vt)?;
+        let count = rows.min(columns) as i64;
+        for off in [
+            product - &matrix,
+            u.t()?.matmul(&u)? - Tensor::eye(count)?,
+            vt.matmul(&vt.t()?)? - Tensor::eye(count)?,
+        ] {
+            assert!(off.abs()?.max()?.item()? < 1e-12, "rank {rank}: {off:?}");
+        }
+        let values = s.to_f64()?;
+        assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
+        assert!(
+            values[rank..].iter().all(|value| value.abs() < 1e-12),
+            "{values:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn each_factorisation_has_one_choice_of_signs() -> Result<()> {
+    let matrix = fresh_call(1, "matrix")?.randn("x", [5, 4])?;
+    let dominant = |columns: &Tensor| -> Result<f64> {
+        let places = columns.abs()?.argmax(0)?.unsqueeze(0)?;
+        columns.gather(0, &places)?.min()?.item()
+    };
+    let (u, _, _) = matrix.svd()?;
+    let (_, r) = matrix.qr()?;
+    let (_, vectors) = matrix.t()?.matmul(&matrix)?.eigh()?;
+    assert!(dominant(&u)? > 0.0 && dominant(&vectors)? > 0.0);
+    assert!(r.diagonal()?.min()?.item()? > 0.0);
+    let (turned, _, _) = (-&matrix).svd()?;
+    assert!(
+        (turned - u).abs()?.max()?.item()? < 1e-12,
+        "V alone turns about"
+    );
+    Ok(())
+}
+
 #[test]
 fn handles_views_and_copies_share_memory_as_in_pytorch() {
     let x = x();

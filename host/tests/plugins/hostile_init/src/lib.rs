@@ -1,5 +1,6 @@
 //! Init schemes that each do one thing wrong. All but `panics` do it on the first layer.
 
+use lorahost_plugin_api::abi::{GRADIENTS, RANKS};
 use lorahost_plugin_api::prelude::*;
 
 /// What a scheme should answer.
@@ -177,7 +178,73 @@ impl InitScheme for BadParameter {
     }
 }
 
+/// One rank for all layers.
+#[derive(Params)]
+struct TooFewRanks;
+
+impl InitScheme for TooFewRanks {
+    const REQUIRES: &'static [&'static str] = &[RANKS];
+
+    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
+        sound(layer, ctx)
+    }
+
+    fn ranks(&self, _layers: &[Layer], _ctx: &Context) -> Result<Option<Vec<usize>>> {
+        Ok(Some(vec![4]))
+    }
+}
+
+/// No layer is to have factors.
+#[derive(Params)]
+struct NoRanks;
+
+impl InitScheme for NoRanks {
+    const REQUIRES: &'static [&'static str] = &[RANKS];
+
+    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
+        sound(layer, ctx)
+    }
+
+    fn ranks(&self, layers: &[Layer], _ctx: &Context) -> Result<Option<Vec<usize>>> {
+        Ok(Some(vec![0; layers.len()]))
+    }
+}
+
+/// Asks for the gradient of another layer, which the model has not.
+#[derive(Params)]
+struct Elsewhere;
+
+impl InitScheme for Elsewhere {
+    const REQUIRES: &'static [&'static str] = &[GRADIENTS];
+
+    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
+        let other = Layer {
+            name: "elsewhere".to_owned(),
+            ..layer.clone()
+        };
+        ctx.gradient(&other, 1)?;
+        sound(layer, ctx)
+    }
+}
+
+/// Asks for the mean gradient of no batches.
+#[derive(Params)]
+struct NoBatches;
+
+impl InitScheme for NoBatches {
+    const REQUIRES: &'static [&'static str] = &[GRADIENTS];
+
+    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
+        ctx.gradient(layer, 0)?;
+        sound(layer, ctx)
+    }
+}
+
 export_plugin! {
+    init "too-few-ranks" => TooFewRanks,
+    init "no-ranks" => NoRanks,
+    init "elsewhere" => Elsewhere,
+    init "no-batches" => NoBatches,
     init "panics" => Panics,
     init "refuses" => Refuses,
     init "transposed" => Transposed,
