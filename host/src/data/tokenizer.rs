@@ -19,6 +19,9 @@ pub struct Tokenizer {
     sha256: String,
 }
 
+/// The word of each token, by its place in the text.
+pub type WordsOfTokens = Vec<Option<u32>>;
+
 /// The tokens of one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
@@ -44,7 +47,7 @@ pub struct Covered {
 }
 
 impl Tokenizer {
-    /// Opens the tokenizer of a model's folder: `tokenizer.json`, or else the byte-level BPE of GPT-2 and RoBERTa
+    /// Opens the tokenizer of a model's folder: `tokenizer.json`, or else the byte-level BPE of GPT-2 and `RoBERTa`
     /// (`vocab.json` and `merges.txt`), or else BERT's `vocab.txt`; the latter two with what `tokenizer_config.json`
     /// says (`add_prefix_space`, false when it is not said; `do_lower_case`, true when it is not).
     ///
@@ -120,7 +123,7 @@ impl Tokenizer {
         &self,
         texts: &[&[String]],
         max_length: usize,
-    ) -> Result<Vec<(Encoded, Vec<Option<u32>>)>, DataError> {
+    ) -> Result<Vec<(Encoded, WordsOfTokens)>, DataError> {
         let mut inner = self.truncating(max_length)?;
         // A byte-level tokenizer knows a word by the space before it, which a list of words has not.
         if let Some(PreTokenizerWrapper::ByteLevel(byte_level)) = inner.get_pre_tokenizer() {
