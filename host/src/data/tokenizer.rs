@@ -127,7 +127,7 @@ impl Tokenizer {
         let mut inner = self.truncating(max_length)?;
         // A byte-level tokenizer knows a word by the space before it, which a list of words has not.
         if let Some(PreTokenizerWrapper::ByteLevel(byte_level)) = inner.get_pre_tokenizer() {
-            let byte_level = byte_level.clone().add_prefix_space(true);
+            let byte_level = (*byte_level).add_prefix_space(true);
             inner.with_pre_tokenizer(Some(byte_level));
         }
         self.in_chunks(texts, |chunk| {
@@ -338,7 +338,7 @@ fn wordpiece(
 }
 
 /// The `tokenizer.json` that Hugging Face makes of a `vocab.json` and a `merges.txt`: GPT-2's or, where the vocabulary
-/// has RoBERTa's special tokens, that of RoBERTa.
+/// has `RoBERTa`'s special tokens, that of `RoBERTa`.
 fn byte_level(
     vocab: &[u8],
     merges: &[u8],
