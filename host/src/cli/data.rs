@@ -215,23 +215,23 @@ fn histogram(found: &Inspection) -> String {
 }
 
 fn remarks(found: &Inspection) -> String {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for split in &found.splits {
         if let Some(cut) = split.cut.filter(|cut| cut.texts > 0) {
-            lines += &format!(
+            lines.push(format!(
                 "{}: {} texts are longer than {} tokens and lose {} tokens at their end\n",
                 split.name, cut.texts, found.max_length, cut.tokens
-            );
+            ));
         }
         if let Some(blocks) = split.blocks {
-            lines += &format!("{}: {blocks} blocks\n", split.name);
+            lines.push(format!("{}: {blocks} blocks\n", split.name));
         }
     }
     if found.test_rows_in_train > 0 {
-        lines += &format!(
+        lines.push(format!(
             "{} test rows have a text that the train split has too\n",
             found.test_rows_in_train
-        );
+        ));
     }
-    lines
+    lines.concat()
 }

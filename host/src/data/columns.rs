@@ -117,10 +117,12 @@ impl Columns {
             Names::None => return Self::of_plain_text(table, wanted),
             Names::Given(names) => (names.iter().map(String::as_str).collect(), true),
             Names::FirstRecord => {
-                let text = |cell| match cell {
-                    &Cell::Text(ref text) => text.trim(),
-                    _ => "",
-                };
+                fn text(cell: &Cell) -> &str {
+                    match cell {
+                        Cell::Text(text) => text.trim(),
+                        _ => "",
+                    }
+                }
                 (table.records[0].cells.iter().map(text).collect(), false)
             }
         };

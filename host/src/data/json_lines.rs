@@ -50,7 +50,7 @@ pub(super) fn read(
             continue;
         }
         let object: Map<String, Value> =
-            serde_json::from_str(text).map_err(|error| DataError::Json {
+            serde_json::from_str(text.trim_end()).map_err(|error| DataError::Json {
                 place: place(),
                 problem: problem(text, &error),
             })?;

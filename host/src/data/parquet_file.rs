@@ -118,9 +118,10 @@ fn form(root: &Type, leaf: usize) -> Form {
     if !is(repeated, Repetition::REPEATED) || is(root, Repetition::REPEATED) {
         return deeper;
     }
-    let element = match repeated.is_primitive() {
-        true => repeated,
-        false => &repeated.get_fields()[0],
+    let element = if repeated.is_primitive() {
+        repeated
+    } else {
+        &repeated.get_fields()[0]
     };
     if !element.is_primitive()
         || (element.name() != repeated.name() && is(element, Repetition::REPEATED))
@@ -221,11 +222,12 @@ fn check_places(group: &RowGroupMetaData, length: u64) -> Result<(), ParquetErro
         Some(start >= 0 && column.compressed_size() >= 0 && end <= length)
     };
     let columns = group.columns().iter();
-    match columns.map(inside).all(|inside| inside == Some(true)) {
-        true => Ok(()),
-        false => Err(ParquetError::General(
+    if columns.map(inside).all(|inside| inside == Some(true)) {
+        Ok(())
+    } else {
+        Err(ParquetError::General(
             "a column lies outside the file".to_owned(),
-        )),
+        ))
     }
 }
 
@@ -312,12 +314,13 @@ fn read_cells<T: DataType>(
         for level in 0..levels {
             // A column that is required has no levels: every value is there.
             let level_of_value = defined.get(level).copied().unwrap_or(most);
-            let value = match level_of_value == most {
-                true => match values.next() {
+            let value = if level_of_value == most {
+                match values.next() {
                     Some(value) => cell(value)?,
                     None => return Err(ParquetError::General("values are missing".to_owned())),
-                },
-                false => Cell::Null,
+                }
+            } else {
+                Cell::Null
             };
             let Some(filled) = filled else {
                 cells.push(value);

@@ -50,7 +50,8 @@ pub fn source_sha256(spec: &DataSpec) -> Result<String, DataError> {
         all += &source.digest()?;
     }
     if !sources.described.is_empty() {
-        all += &format!("classes {:?}\n", sources.described);
+        let classes = format!("classes {:?}\n", sources.described);
+        all += &classes;
     }
     Ok(sha256(all.as_bytes()))
 }

@@ -20,6 +20,9 @@ pub struct Tokenizer {
     sha256: String,
 }
 
+/// The word of each token, by its place in the text.
+pub type WordsOfTokens = Vec<Option<u32>>;
+
 /// The tokens of one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
@@ -45,7 +48,7 @@ pub struct Covered {
 }
 
 impl Tokenizer {
-    /// Opens the tokenizer of a model's folder: `tokenizer.json`, or else the byte-level BPE of GPT-2 and RoBERTa
+    /// Opens the tokenizer of a model's folder: `tokenizer.json`, or else the byte-level BPE of GPT-2 and `RoBERTa`
     /// (`vocab.json` and `merges.txt`), or else BERT's `vocab.txt`; the latter two with what `tokenizer_config.json`
     /// says (`add_prefix_space`, false when it is not said; `do_lower_case`, true when it is not).
     ///
@@ -121,11 +124,11 @@ impl Tokenizer {
         &self,
         texts: &[&[String]],
         max_length: usize,
-    ) -> Result<Vec<(Encoded, Vec<Option<u32>>)>, DataError> {
+    ) -> Result<Vec<(Encoded, WordsOfTokens)>, DataError> {
         let mut inner = self.truncating(max_length)?;
         // A byte-level tokenizer knows a word by the space before it, which a list of words has not.
         if let Some(PreTokenizerWrapper::ByteLevel(byte_level)) = inner.get_pre_tokenizer() {
-            let byte_level = byte_level.clone().add_prefix_space(true);
+            let byte_level = (*byte_level).add_prefix_space(true);
             inner.with_pre_tokenizer(Some(byte_level));
         }
         self.in_chunks(texts, |chunk| {
@@ -351,7 +354,7 @@ fn wordpiece(
 }
 
 /// The `tokenizer.json` that Hugging Face makes of a `vocab.json` and a `merges.txt`: GPT-2's or, where the vocabulary
-/// has RoBERTa's special tokens, that of RoBERTa.
+/// has `RoBERTa`'s special tokens, that of `RoBERTa`.
 fn byte_level(
     vocab: &[u8],
     merges: &[u8],
