@@ -41,7 +41,7 @@ pub enum GenerateError {
     Base {
         folder: PathBuf,
         model: String,
-        source: ModelError,
+        source: Box<ModelError>,
     },
     #[error(
         "the tokenizer of {path} knows {tokens} tokens, and the model's embedding {embedding}: they belong to different \

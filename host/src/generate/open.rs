@@ -7,7 +7,7 @@ use tch::Device;
 
 use super::{GenerateError, Sampling, Tokens};
 use crate::data::{TextStream, Tokenizer};
-use crate::model::{Architecture, Config, Model, Options};
+use crate::model::{Architecture, Model, Options};
 use crate::record::{RunState, is_run, state};
 use crate::spec::{Save, Seeds, Weights};
 use crate::sweep;
@@ -52,7 +52,7 @@ impl Writer {
                 let base = Model::open(&model, options).map_err(|source| GenerateError::Base {
                     folder,
                     model: model.clone(),
-                    source,
+                    source: Box::new(source),
                 })?;
                 Self::of(base, &model, Some(Path::new(&adapter)))
             }
@@ -184,15 +184,10 @@ fn decoders() -> Vec<&'static str> {
 fn end_of_text(model: &Model) -> Result<Vec<i64>, GenerateError> {
     const KEY: &str = "eos_token_id";
     let own = model.config();
-    let generation = match model.files().generation_config()? {
-        Some((bytes, origin)) => Some(Config::parse(&bytes, &origin, None)?),
-        None => None,
-    };
-    let places = generation.iter().chain([own]);
-    let Some((config, value)) = places
-        .filter_map(|config| Some((config, config.present(KEY)?)))
-        .next()
-    else {
+    let generation = model.files().generation_config()?;
+    let mut places = generation.iter().chain([own]);
+    let found = places.find_map(|config| Some((config, config.present(KEY)?)));
+    let Some((config, value)) = found else {
         return Ok(Vec::new());
     };
     let one = value.as_i64().map(|id| vec![id]);

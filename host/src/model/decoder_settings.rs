@@ -87,9 +87,10 @@ pub(super) fn tokens(config: &Config, outputs: i64) -> Result<HeadDescription, M
     let default = config.dropout("hidden_dropout", 0.1)?;
     let dropout = config.dropout("classifier_dropout", default)?;
     let score = HeadLayer::linear("score", hidden, outputs).input_dropout(dropout);
-    let score = match config.flag("token_classification_bias", true)? {
-        true => score,
-        false => score.without_bias(),
+    let score = if config.flag("token_classification_bias", true)? {
+        score
+    } else {
+        score.without_bias()
     };
     Ok(HeadDescription::new(
         "tokens",
@@ -104,9 +105,10 @@ pub(super) fn tokens(config: &Config, outputs: i64) -> Result<HeadDescription, M
 pub(super) fn causal(config: &Config, _: i64) -> Result<HeadDescription, ModelError> {
     let (hidden, vocabulary) = (config.size("hidden_size")?, config.size("vocab_size")?);
     let scores = HeadLayer::linear("lm_head", hidden, vocabulary).without_bias();
-    let scores = match config.flag("tie_word_embeddings", false)? {
-        true => scores.tied(),
-        false => scores,
+    let scores = if config.flag("tie_word_embeddings", false)? {
+        scores.tied()
+    } else {
+        scores
     };
     Ok(HeadDescription::new(
         "causal",
@@ -119,12 +121,11 @@ pub(super) fn causal(config: &Config, _: i64) -> Result<HeadDescription, ModelEr
 
 /// The width of a head, even, so that halves can be turned against each other.
 fn head_dim(config: &Config, hidden: i64, heads: i64) -> Result<i64, ModelError> {
-    let (key, width) = match config.optional_size("head_dim")? {
-        Some(width) => ("head_dim", width),
-        None => {
-            config.divides(hidden, "num_attention_heads", heads)?;
-            ("hidden_size", hidden / heads)
-        }
+    let (key, width) = if let Some(width) = config.optional_size("head_dim")? {
+        ("head_dim", width)
+    } else {
+        config.divides(hidden, "num_attention_heads", heads)?;
+        ("hidden_size", hidden / heads)
     };
     if width % 2 == 0 {
         return Ok(width);

@@ -86,13 +86,16 @@ impl ModelFiles {
         }
     }
 
-    /// The bytes of `generation_config.json`, where it is there, and its name for messages.
+    /// `generation_config.json`, where it is there.
     ///
     /// # Errors
-    /// Where it is unreadable.
-    pub fn generation_config(&self) -> Result<Option<(Cow<'static, [u8]>, String)>, ModelError> {
+    /// Where it is unreadable or no JSON object.
+    pub fn generation_config(&self) -> Result<Option<Config>, ModelError> {
         const NAME: &str = "generation_config.json";
-        Ok(self.read(NAME)?.map(|bytes| (bytes, self.origin(NAME))))
+        let bytes = self.read(NAME)?;
+        bytes
+            .map(|bytes| Config::parse(&bytes, &self.origin(NAME), None))
+            .transpose()
     }
 
     /// The weights, their names made Hugging Face's full paths by `canonical`.

@@ -69,12 +69,11 @@ pub(crate) fn attend(query: &Tensor, keys: &Tensor, values: &Tensor) -> Result<T
         heads_first(values)?,
     );
     // The last token sees everything, and needs no mask.
-    let mask = match new {
-        1 => None,
-        _ => {
-            let ones = Tensor::f_ones([new, all], (Kind::Bool, query.device()))?;
-            Some(ones.f_tril(all - new)?)
-        }
+    let mask = if new == 1 {
+        None
+    } else {
+        let ones = Tensor::f_ones([new, all], (Kind::Bool, query.device()))?;
+        Some(ones.f_tril(all - new)?)
     };
     Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false)?
         .f_squeeze_dim(0)?

@@ -179,9 +179,13 @@ impl Block {
         let under = |name: &str| format!("{PREFIX}layers.{index}.{name}");
         let (inner, narrow) = (shape.heads * head_dim, shape.key_heads * head_dim);
         let (attention, mlp) = (ModuleKind::Attention, ModuleKind::Mlp);
-        let mut linear = |name: &str, kind, size, bias| match bias {
-            true => load_linear(loader, &under(name), kind, size),
-            false => load_unbiased_linear(loader, &under(name), kind, size),
+        let mut linear = |name: &str, kind, size, bias| {
+            let load = if bias {
+                load_linear
+            } else {
+                load_unbiased_linear
+            };
+            load(loader, &under(name), kind, size)
         };
         let bias = shape.input_bias;
         let query = linear("self_attn.q_proj", attention, [inner, hidden], bias)?;
@@ -194,12 +198,13 @@ impl Block {
         let up = linear("mlp.up_proj", mlp, [intermediate, hidden], bias)?;
         let down = linear("mlp.down_proj", mlp, [hidden, intermediate], bias)?;
         let mut norm = |name: &str, width| RmsNorm::load(loader, &under(name), width, norm_eps);
-        let head_norms = match shape.head_norms {
-            true => Some(HeadNorms {
+        let head_norms = if shape.head_norms {
+            Some(HeadNorms {
                 query: norm("self_attn.q_norm", head_dim)?,
                 key: norm("self_attn.k_norm", head_dim)?,
-            }),
-            false => None,
+            })
+        } else {
+            None
         };
         let dropout = Dropout::new(&under("self_attn.dropout"), shape.attention_dropout);
         Ok(Self {
