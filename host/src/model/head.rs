@@ -182,9 +182,10 @@ impl HeadLayer {
             return Norm::load(loader, &self.name, self.fan_out, self.eps, Role::Head)
                 .map(Module::Norm);
         }
-        let bias = match self.bias {
-            true => Some(loader.take(&bias_name, &[self.fan_out], Init::Zeros)?),
-            false => None,
+        let bias = if self.bias {
+            Some(loader.take(&bias_name, &[self.fan_out], Init::Zeros)?)
+        } else {
+            None
         };
         let linear = if self.tied {
             Linear::tied(
