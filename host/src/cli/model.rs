@@ -218,12 +218,10 @@ fn head_layer(layer: &HeadLayerReport) -> [String; 3] {
 fn columns(rows: &[[String; 3]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let (names, numbers) = (width(0), width(1));
-    rows.iter()
-        .map(|[name, number, note]| {
-            let line = format!("{name:names$}  {number:>numbers$}  {note}");
-            format!("{}\n", line.trim_end())
-        })
-        .collect()
+    let lines = rows
+        .iter()
+        .map(|[name, number, note]| format!("{name:names$}  {number:>numbers$}  {note}"));
+    joined(lines)
 }
 
 /// `words` after `title`, on as many lines as they need.
@@ -240,10 +238,14 @@ fn wrapped(title: &str, words: &[String]) -> String {
             line.push_str(comma);
         }
     }
+    joined(lines)
+}
+
+/// Lines without spaces at their ends.
+fn joined(lines: impl IntoIterator<Item = String>) -> String {
     lines
-        .iter()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+        .into_iter()
+        .fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 fn number(number: i64) -> String {

@@ -1,4 +1,4 @@
-//! GPT-2 (Radford et al. 2019), `DistilGPT2` too: a decoder with learnt positions and norms before each sum's branch.
+//! GPT-2 (Radford et al. 2019), DistilGPT2 too: a decoder with learnt positions and norms before each sum's branch.
 
 use serde_json::json;
 use tch::{TchError, Tensor};

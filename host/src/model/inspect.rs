@@ -64,19 +64,19 @@ pub struct PartCounts {
 #[derive(Debug, Default, Serialize)]
 pub struct LoraCount {
     pub rank: i64,
-    /// r (fan_in + fan_out) of each layer.
+    /// `r (fan_in + fan_out)` of each layer.
     pub parameters: i64,
 }
 
-/// Multiply-adds a token in the linear layers of the encoder, N^2 = fan_in fan_out of each. What attention multiplies
-/// grows with the row and comes on top; so does the head.
+/// Multiply-adds a token in the linear layers of the encoder, N^2 = `fan_in fan_out` of each. What attention
+/// multiplies grows with the row and comes on top; so does the head.
 #[derive(Debug, Serialize)]
 pub struct Operations {
     /// N^2.
     pub forward: i64,
     /// 3 N^2: forward, and backward to inputs and to weights.
     pub full_step: i64,
-    /// 2 N^2 + 3 r (fan_in + fan_out): W's backward to weights is spared, A and B come on top.
+    /// `2 N^2 + 3 r (fan_in + fan_out)`: W's backward to weights is spared, A and B come on top.
     pub lora_step: i64,
     pub rank: i64,
 }

@@ -46,7 +46,9 @@ pub(crate) use describe::grouped;
 pub use error::ModelError;
 pub use files::{ModelFiles, NamedFile};
 pub use head::{Head, HeadDescription, HeadLayer, HeadLayerKind, Pooled};
-pub use inspect::{HeadLayerReport, HeadReport, Inspection, LayerReport};
+pub use inspect::{
+    HeadLayerReport, HeadReport, Inspection, LayerReport, LoraCount, Operations, PartCounts,
+};
 pub use layers::{Embedding, Norm, Part, RmsNorm};
 pub use loader::{Draw, Init, Loader};
 pub use open::{Model, Options};
