@@ -5,7 +5,15 @@ use std::env;
 use std::path::Path;
 
 /// The files of `cpp/`.
-const SOURCES: &[&str] = &["dispatch.cpp", "dropout.cpp", "gradients.cpp"];
+const SOURCES: &[&str] = &[
+    "attention.cpp",
+    "dispatch.cpp",
+    "dropout.cpp",
+    "gradients.cpp",
+    "lora.cpp",
+    "norm.cpp",
+    "tile.cpp",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -19,12 +27,17 @@ fn main() {
     println!("cargo::rustc-env=LORAHOST_LIBTORCH={libraries}");
 
     let include = Path::new(&libraries).join("../include");
-    println!("cargo::rerun-if-changed=cpp/lorahost.h");
+    for header in ["dropout.h", "lorahost.h", "tile.h", "vectorised.h"] {
+        println!("cargo::rerun-if-changed=cpp/{header}");
+    }
     let mut build = cc::Build::new();
     build
         .cpp(true)
         .std("c++17")
         .opt_level(3)
+        // A comparison or a root that could set a flag would keep a loop from becoming vectors; results are the same.
+        .flag("-fno-trapping-math")
+        .flag("-fno-math-errno")
         // libtorch's headers are not ours to mend.
         .warnings(false)
         .include(&include)

@@ -1,26 +1,22 @@
-// Dropout whose mask is a function of a key alone: the same on every device and for every number of threads, and
-// drawn again in the backward pass instead of being kept.
+// Dropout as a node of autograd, and the bits of its masks.
 //
 // Elements are dealt in blocks. A block's bits come from eight xoshiro256+ generators seeded by splitmix64 from the key
 // and the block's number, 16 bits an element; an element is dropped where its bits lie below p * 65536. The generators'
 // arithmetic is 64-bit integers only, so vector width changes the speed and not the mask.
 
+#include "dropout.h"
+
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdint>
 #include <cstring>
 
 #include "lorahost.h"
-
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
-#define LORAHOST_VECTORISED __attribute__((target_clones("avx2", "default")))
-#else
-#define LORAHOST_VECTORISED
-#endif
+#include "vectorised.h"
 
 namespace {
 
@@ -34,9 +30,9 @@ uint64_t splitmix64(uint64_t& state) {
   return z ^ (z >> 31);
 }
 
-// The 16 bits of each element of one block.
+// The 16 bits of each of the first `words * 4` elements of one block; `words` is a multiple of the lanes.
 LORAHOST_VECTORISED
-void fill_bits(uint64_t key, uint64_t block, uint64_t* bits) {
+void fill_bits(uint64_t key, uint64_t block, int64_t words, uint64_t* bits) {
   uint64_t seed = key;
   seed = splitmix64(seed) ^ block;
   uint64_t s0[kLanes], s1[kLanes], s2[kLanes], s3[kLanes];
@@ -46,7 +42,7 @@ void fill_bits(uint64_t key, uint64_t block, uint64_t* bits) {
     s2[lane] = splitmix64(seed);
     s3[lane] = splitmix64(seed);
   }
-  for (int64_t word = 0; word < kBlock / 4; word += kLanes) {
+  for (int64_t word = 0; word < words; word += kLanes) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       bits[word + lane] = s0[lane] + s3[lane];
       const uint64_t shifted = s1[lane] << 17;
@@ -70,62 +66,98 @@ void scale_block(const uint16_t* bits, uint32_t threshold, float scale, int64_t 
   for (int64_t i = 0; i < count; ++i) out[i] = bits[i] >= threshold ? in[i] * scale : 0.0f;
 }
 
+// Calls use(bits, offset, length) for the elements `start + offset` on, block by block.
 template <typename Use>
-void each_block(uint64_t key, int64_t count, Use use) {
+void each_block(uint64_t key, int64_t start, int64_t count, Use use) {
   std::array<uint64_t, kBlock / 4> words;
   std::array<uint16_t, kBlock> bits;
-  for (int64_t start = 0; start < count; start += kBlock) {
-    fill_bits(key, static_cast<uint64_t>(start / kBlock), words.data());
-    std::memcpy(bits.data(), words.data(), sizeof(bits));
-    use(bits.data(), start, std::min(kBlock, count - start));
+  for (int64_t at = start; at < start + count;) {
+    const int64_t block = at / kBlock, first = at % kBlock;
+    const int64_t length = std::min(kBlock - first, start + count - at);
+    const int64_t needed = (first + length + 4 * kLanes - 1) / (4 * kLanes) * kLanes;
+    fill_bits(key, static_cast<uint64_t>(block), needed, words.data());
+    std::memcpy(bits.data(), words.data(), needed * sizeof(uint64_t));
+    use(bits.data() + first, at - start, length);
+    at += length;
   }
 }
 
 // x times its mask. One pass for float32 on the CPU; elsewhere the mask is drawn on the CPU and sent over.
-at::Tensor masked(const at::Tensor& x, uint32_t threshold, uint64_t key) {
-  const double scale = 65536.0 / (65536.0 - threshold);
+at::Tensor masked(const at::Tensor& x, const lorahost::Mask& mask) {
   const int64_t count = x.numel();
+  // Threads get whole blocks.
+  const auto in_parallel = [&](auto use) {
+    at::parallel_for(0, (count + kBlock - 1) / kBlock, 8, [&](int64_t begin, int64_t end) {
+      use(begin * kBlock, std::min(end * kBlock, count) - begin * kBlock);
+    });
+  };
   if (x.is_cpu() && x.scalar_type() == at::kFloat) {
     const at::Tensor in = x.contiguous();
     at::Tensor out = at::empty_like(in);
     const float* from = in.const_data_ptr<float>();
     float* to = out.mutable_data_ptr<float>();
-    each_block(key, count, [&](const uint16_t* bits, int64_t start, int64_t length) {
-      scale_block(bits, threshold, static_cast<float>(scale), length, from + start, to + start);
-    });
+    in_parallel([&](int64_t start, int64_t length) { mask.apply(start, length, from + start, to + start); });
     return out;
   }
   at::Tensor keep = at::empty(x.sizes(), at::TensorOptions().dtype(at::kByte));
   uint8_t* to = keep.mutable_data_ptr<uint8_t>();
-  each_block(key, count, [&](const uint16_t* bits, int64_t start, int64_t length) {
-    mask_block(bits, threshold, length, to + start);
-  });
-  return x.mul(keep.to(x.device(), x.scalar_type())).mul_(scale);
+  in_parallel([&](int64_t start, int64_t length) { mask.keep(start, length, to + start); });
+  return x.mul(keep.to(x.device(), x.scalar_type())).mul_(mask.scale());
 }
 
 struct Dropout : torch::autograd::Function<Dropout> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, int64_t threshold,
-                            int64_t key) {
-    context->saved_data["threshold"] = threshold;
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, double p, int64_t key) {
+    context->saved_data["p"] = p;
     context->saved_data["key"] = key;
-    return masked(x, static_cast<uint32_t>(threshold), static_cast<uint64_t>(key));
+    return masked(x, {p, static_cast<uint64_t>(key)});
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
-    const auto threshold = static_cast<uint32_t>(context->saved_data["threshold"].toInt());
     const auto key = static_cast<uint64_t>(context->saved_data["key"].toInt());
-    return {masked(gradients[0], threshold, key), at::Tensor(), at::Tensor()};
+    return {masked(gradients[0], {context->saved_data["p"].toDouble(), key}), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
+namespace lorahost {
+
+Mask::Mask(double p, uint64_t key) : threshold_(0), key_(key) {
+  const int64_t threshold = std::lround(p * 65536.0);
+  TORCH_CHECK(threshold >= 0 && threshold < 65536, "dropout probability ", p, " is outside 0 <= p < 1");
+  threshold_ = static_cast<uint32_t>(threshold);
+}
+
+void Mask::apply(int64_t start, int64_t count, const float* in, float* out) const {
+  const auto factor = static_cast<float>(scale());
+  each_block(key_, start, count, [&](const uint16_t* bits, int64_t offset, int64_t length) {
+    scale_block(bits, threshold_, factor, length, in + offset, out + offset);
+  });
+}
+
+void Mask::draw(int64_t start, int64_t count, uint16_t* bits) const {
+  each_block(key_, start, count, [&](const uint16_t* of_block, int64_t offset, int64_t length) {
+    std::memcpy(bits + offset, of_block, length * sizeof(uint16_t));
+  });
+}
+
+void Mask::apply(const uint16_t* bits, int64_t count, const float* in, float* out) const {
+  scale_block(bits, threshold_, static_cast<float>(scale()), count, in, out);
+}
+
+void Mask::keep(int64_t start, int64_t count, uint8_t* keep) const {
+  each_block(key_, start, count, [&](const uint16_t* bits, int64_t offset, int64_t length) {
+    mask_block(bits, threshold_, length, keep + offset);
+  });
+}
+
+}  // namespace lorahost
+
 // Writes a new tensor to *out and returns null, or returns a message that the caller frees.
 extern "C" char* lh_dropout(const at::Tensor* x, double p, uint64_t key, at::Tensor** out) {
   return lorahost::guarded([&] {
-    const auto threshold = static_cast<int64_t>(std::lround(p * 65536.0));
-    TORCH_CHECK(threshold >= 0 && threshold < 65536, "dropout probability ", p, " is outside 0 <= p < 1");
-    *out = new at::Tensor(threshold == 0 ? *x : Dropout::apply(*x, threshold, static_cast<int64_t>(key)));
+    const bool drops = lorahost::Mask(p, key).drops();
+    *out = new at::Tensor(drops ? Dropout::apply(*x, p, static_cast<int64_t>(key)) : *x);
   });
 }

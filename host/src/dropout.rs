@@ -82,12 +82,18 @@ impl Dropout {
     /// # Errors
     /// What libtorch reports.
     pub fn forward_part(&self, x: &Tensor, pass: &Pass, part: u64) -> Result<Tensor, TchError> {
-        match pass.key {
-            Some(key) if self.p > 0.0 => {
-                native::dropout::dropout(x, self.p, mix(mix(key, self.site), part))
-            }
-            _ => Ok(x.shallow_clone()),
+        match self.mask(pass, part) {
+            Some((p, key)) => native::dropout::dropout(x, p, key),
+            None => Ok(x.shallow_clone()),
         }
+    }
+
+    /// Probability and key of the mask of the part number `part`, for operators that draw it themselves; none when
+    /// nothing is dropped.
+    #[must_use]
+    pub fn mask(&self, pass: &Pass, part: u64) -> Option<(f64, u64)> {
+        let key = pass.key.filter(|_| self.p > 0.0)?;
+        Some((self.p, mix(mix(key, self.site), part)))
     }
 }
 

@@ -4,6 +4,10 @@ use tch::{Kind, TchError, Tensor};
 
 use super::PackedBatch;
 use crate::dropout::{Dropout, Pass};
+use crate::native::{
+    self,
+    attention::{Heads, attention},
+};
 
 /// Bytes to which the start of a matrix must be aligned for products that are equal bit for bit when repeated.
 const ALIGNMENT: i64 = 64;
@@ -37,8 +41,48 @@ impl Attention {
         }
     }
 
-    /// Queries, keys and values `[total, width]` to `[total, width]`, sequence by sequence.
-    pub(crate) fn forward(
+    /// Queries, keys and values, `[total, width]` each or one tensor with the three side by side, to `[total, width]`.
+    pub(crate) fn forward<const PARTS: usize>(
+        &self,
+        parts: [&Tensor; PARTS],
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        if parts.iter().all(|part| native::is_plain(part)) {
+            return self.fused(&parts, batch, pass);
+        }
+        match parts.as_slice() {
+            [packed] => {
+                let parts = packed.f_chunk(3, 1)?;
+                self.by_sequence([&parts[0], &parts[1], &parts[2]], batch, pass)
+            }
+            parts => self.by_sequence([parts[0], parts[1], parts[2]], batch, pass),
+        }
+    }
+
+    /// All sequences in one node of autograd.
+    fn fused(
+        &self,
+        parts: &[&Tensor],
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        let heads = Heads {
+            heads: self.heads as usize,
+            kv_heads: self.heads as usize,
+            causal: false,
+        };
+        let masks: Option<Vec<_>> = (0..batch.rows() as u64)
+            .map(|row| self.dropout.mask(pass, row))
+            .collect();
+        let keys: Vec<u64> = masks.iter().flatten().map(|(_, key)| *key).collect();
+        let dropout = masks.as_ref().and_then(|masks| masks.first());
+        let dropout = dropout.map(|(p, _)| (*p, keys.as_slice()));
+        attention(parts, heads, &batch.offsets, dropout)
+    }
+
+    /// The same in libtorch's operators, sequence by sequence: for devices that the node is not written for.
+    fn by_sequence(
         &self,
         [query, key, value]: [&Tensor; 3],
         batch: &PackedBatch,
@@ -105,5 +149,73 @@ impl Attention {
         self.dropout
             .forward_part(&probabilities, pass, row as u64)?
             .f_matmul(v)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    const HEADS: i64 = 3;
+    const LENGTHS: [i64; 4] = [1, 53, 16, 150];
+
+    fn batch() -> Result<PackedBatch, crate::model::ModelError> {
+        let total = LENGTHS.iter().sum();
+        let offsets: Vec<i64> = [0]
+            .into_iter()
+            .chain(LENGTHS.iter().scan(0, |sum, length| {
+                *sum += length;
+                Some(*sum)
+            }))
+            .collect();
+        let ids = Tensor::zeros([total], (Kind::Int64, Device::Cpu));
+        PackedBatch::new(&ids, &offsets, 1, 512)
+    }
+
+    /// `[rows, columns]` in -1 to 1, the same every time.
+    fn numbers(rows: i64, columns: i64) -> Tensor {
+        let count = Tensor::arange(rows * columns, (Kind::Double, Device::Cpu));
+        (count * 0.7)
+            .sin()
+            .to_kind(Kind::Float)
+            .reshape([rows, columns])
+    }
+
+    fn close(found: &Tensor, expected: &Tensor) {
+        let difference = (found - expected).abs().max().double_value(&[]);
+        let size = expected.abs().max().double_value(&[]);
+        assert!(difference <= 4e-6 * size.max(1.0), "{difference} of {size}");
+    }
+
+    #[test]
+    fn the_node_agrees_with_libtorch_s_operators() -> Result<(), Box<dyn std::error::Error>> {
+        let batch = batch()?;
+        let total = batch.ids.size()[0];
+        // A width of whole lanes, and one that is not.
+        for width in [32, 20] {
+            for (p, pass) in [(0.0, Pass::evaluation()), (0.2, Pass::training(3, 7))] {
+                let attention = Attention::new(HEADS, Dropout::new("attention", p));
+                let x = numbers(total, 3 * HEADS * width).set_requires_grad(true);
+                let weights = numbers(HEADS * width, total).transpose(0, 1);
+                let gradient = |y: &Tensor| {
+                    let loss = (y * &weights).sum(Kind::Float);
+                    Tensor::run_backward(&[loss], &[&x], false, false).remove(0)
+                };
+
+                let parts = x.chunk(3, 1);
+                let parts = [&parts[0], &parts[1], &parts[2]];
+                let plain = attention.by_sequence(parts, &batch, &pass)?;
+                let of_plain = gradient(&plain);
+                let packed = attention.forward([&x], &batch, &pass)?;
+                close(&packed, &plain);
+                close(&gradient(&packed), &of_plain);
+                let apart = attention.forward(parts, &batch, &pass)?;
+                close(&apart, &plain);
+                close(&gradient(&apart), &of_plain);
+            }
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,8 @@ use tch::{TchError, Tensor};
 
 use super::{Init, Loader, ModelError};
 use crate::adapter::{Linear, ModuleKind, Parameter, Role};
+use crate::dropout::{Dropout, Pass};
+use crate::native;
 
 /// Any module that has parameters.
 #[derive(Debug)]
@@ -55,6 +57,24 @@ impl Norm {
             self.eps,
             false,
         )
+    }
+
+    /// The norm of x + dropout(a).
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn of_sum(
+        &self,
+        a: &Tensor,
+        dropout: &Dropout,
+        x: &Tensor,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        if !native::is_plain(a) {
+            return self.forward(&dropout.forward(a, pass)?.f_add(x)?);
+        }
+        let mask = dropout.mask(pass, 0).unwrap_or((0.0, 0));
+        native::norm::residual_norm([a, x], [&self.weight, &self.bias], self.eps, mask)
     }
 
     #[must_use]

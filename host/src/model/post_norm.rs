@@ -243,20 +243,17 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
-        let query = self.query.forward(x, pass)?;
-        let key = self.key.forward(x, pass)?;
-        let value = self.value.forward(x, pass)?;
-        let attended = self
-            .attention
-            .forward([&query, &key, &value], batch, pass)?;
+        let packed = Linear::together(&[&self.query, &self.key, &self.value], x, pass)?;
+        let attended = self.attention.forward([&packed], batch, pass)?;
         let attended = self.attention_output.forward(&attended, pass)?;
-        let attended = self.attention_dropout.forward(&attended, pass)?;
-        let x = self.attention_norm.forward(&attended.f_add(x)?)?;
+        let x = self
+            .attention_norm
+            .of_sum(&attended, &self.attention_dropout, x, pass)?;
 
         let inner = activation::apply(self.activation, &self.up.forward(&x, pass)?)?;
-        let inner = self
-            .output_dropout
-            .forward(&self.down.forward(&inner, pass)?, pass)?;
-        Ok(self.output_norm.forward(&inner.f_add(&x)?)?)
+        let inner = self.down.forward(&inner, pass)?;
+        Ok(self
+            .output_norm
+            .of_sum(&inner, &self.output_dropout, &x, pass)?)
     }
 }

@@ -1,0 +1,34 @@
+// Masks of dropout that are a function of a key alone: the same on every device and for every number of threads, and
+// drawn again in the backward pass instead of being kept.
+#pragma once
+
+#include <cstdint>
+
+namespace lorahost {
+
+// Which elements stay of a tensor whose elements are counted from 0 in memory order.
+class Mask {
+ public:
+  // Drops with probability `p`, rounded to a multiple of 1/65536, in [0, 1).
+  Mask(double p, uint64_t key);
+
+  bool drops() const { return threshold_ > 0; }
+
+  // out = in / (1 - p) where an element stays and 0 where not, for the elements from `start` on. `in` may be `out`.
+  void apply(int64_t start, int64_t count, const float* in, float* out) const;
+
+  // The same in two halves, for elements that do not lie side by side: the bits of those from `start` on, and their use.
+  void draw(int64_t start, int64_t count, uint16_t* bits) const;
+  void apply(const uint16_t* bits, int64_t count, const float* in, float* out) const;
+
+  // keep = 1 where an element stays, 0 where not.
+  void keep(int64_t start, int64_t count, uint8_t* keep) const;
+
+  double scale() const { return 65536.0 / (65536.0 - threshold_); }
+
+ private:
+  uint32_t threshold_;
+  uint64_t key_;
+};
+
+}  // namespace lorahost
