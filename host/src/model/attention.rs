@@ -196,7 +196,7 @@ mod tests {
         // A width of whole lanes, and one that is not.
         for width in [32, 20] {
             for (p, pass) in [(0.0, Pass::evaluation()), (0.2, Pass::training(3, 7))] {
-                let attention = Attention::new(HEADS, Dropout::new("attention", p));
+                let attention = Attention::bidirectional(HEADS, Dropout::new("attention", p));
                 let x = numbers(total, 3 * HEADS * width).set_requires_grad(true);
                 let weights = numbers(HEADS * width, total).transpose(0, 1);
                 let gradient = |y: &Tensor| {

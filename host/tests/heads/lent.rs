@@ -107,6 +107,7 @@ impl Lent {
             fan_out: layer.weight.size()[0] as usize,
             bias: layer.bias.is_some(),
             activation: None,
+            input_dropout: 0.0,
             dropout: 0.0,
             pretrained: false,
             tied: false,

@@ -31,6 +31,7 @@ pub fn batch<'a>(tokens: &'a Tensor, offsets: &'a Tensor, labels: Option<&'a Ten
         tokens,
         offsets,
         labels,
+        bytes: None,
     }
 }
 
