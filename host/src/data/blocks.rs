@@ -91,13 +91,13 @@ mod tests {
         };
         let text = load_text(&spec).unwrap();
         for (name, model) in [("stories260K", "stories260K"), ("gpt2", "gpt2-tokenizer")] {
-            let models = std::env::var_os("LORAHOST_TEST_MODELS");
-            let model = models.map(|models| Path::new(&models).join(model));
+            let data = std::env::var_os("LORAHOST_TEST_DATA");
+            let model = data.map(|data| Path::new(&data).join("../models").join(model));
             let Some(model) = model.filter(|model| model.exists()) else {
                 // Past the capture of passing tests.
                 writeln!(
                     std::io::stderr().lock(),
-                    "skipped blocks_are_those_of_run_clm for {name}: LORAHOST_TEST_MODELS has no such folder"
+                    "skipped blocks_are_those_of_run_clm for {name}: LORAHOST_TEST_DATA has no ../models/{name}"
                 )
                 .unwrap();
                 continue;

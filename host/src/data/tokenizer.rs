@@ -86,6 +86,14 @@ impl Tokenizer {
         Self::parse(&wordpiece(&tokens, &Map::new(), &file)?, file)
     }
 
+    /// The tokenizer of a `tokenizer.json`, which messages call `origin`.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn from_json(json: &[u8], origin: impl Into<PathBuf>) -> Result<Self, DataError> {
+        Self::parse(json, origin.into())
+    }
+
     fn parse(json: &[u8], path: PathBuf) -> Result<Self, DataError> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| problem(&path, error.to_string()))?;

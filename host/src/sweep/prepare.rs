@@ -278,6 +278,9 @@ pub fn tokenizer_of(files: &ModelFiles) -> Result<Tokenizer, PrepareError> {
     match files {
         ModelFiles::Folder(folder) => Ok(Tokenizer::open(folder)?),
         ModelFiles::Builtin(builtin) => {
+            if let Some(json) = builtin.file("tokenizer.json") {
+                return Ok(Tokenizer::from_json(json, files.origin("tokenizer.json"))?);
+            }
             let vocabulary = builtin
                 .file("vocab.txt")
                 .and_then(|bytes| str::from_utf8(bytes).ok());
