@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{MmapMut, MmapOptions};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use tch::{Kind, Tensor};
 
 use super::ModelError;
+use crate::native;
 
-/// A safetensors file, mapped read-only: all workers share its pages.
+/// A safetensors file, mapped privately: workers share its pages until they write to them.
 #[derive(Debug)]
 pub struct WeightFile {
     origin: String,
@@ -21,7 +23,7 @@ pub struct WeightFile {
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped(Mmap),
+    Mapped(Arc<MmapMut>),
     Static(&'static [u8]),
 }
 
@@ -51,10 +53,10 @@ impl WeightFile {
                 reason: "it is empty".to_owned(),
             });
         }
-        // SAFETY: the mapping is read-only and private to this value. A file that another process cuts short while it
+        // SAFETY: what is written to the mapping is this process's alone. A file that another process cuts short while it
         // is mapped ends this one by a signal; model files are replaced, not rewritten.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
-        Self::new(Bytes::Mapped(map), origin, canonical)
+        let map = unsafe { MmapOptions::new().map_copy(&file) }.map_err(read)?;
+        Self::new(Bytes::Mapped(Arc::new(map)), origin, canonical)
     }
 
     /// As [`WeightFile::map`], for a file that lies in the binary.
@@ -86,8 +88,10 @@ impl WeightFile {
         self.entries.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// A copy of `name` as float32 on the CPU, aligned to 64 bytes; float16 and bfloat16 are widened. The outer option
-    /// is whether the file has it.
+    /// `name` as float32 on the CPU. Float32 of a file is its mapped memory, which is copied page by page where something
+    /// is written; float16 and bfloat16 are widened. The outer option is whether the file has it.
+    ///
+    /// Mapped memory starts where the file has it, off 64 bytes: always by the same, so that products repeat bit for bit.
     ///
     /// # Errors
     /// A type other than these three, as text.
@@ -104,6 +108,12 @@ impl WeightFile {
                 )));
             }
         };
+        if let (Kind::Float, Bytes::Mapped(map)) = (kind, &self.bytes)
+            && entry.range.start % size_of::<f32>() == 0
+        {
+            let tensor = native::blob::mapped(map, entry.range.clone(), &entry.shape);
+            return Some(tensor.map_err(|error| format!("`{name}`: {error}")));
+        }
         let bytes = &self.bytes.get()[entry.range.clone()];
         // libtorch allocates by 64 bytes, which the file does not align to.
         let copied = Tensor::f_from_data_size(bytes, &entry.shape, kind)
