@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,21 @@ class Peer:
         if not line:
             raise SystemExit("a peer ended early (see above)")
         return json.loads(line)
+
+
+class Extrapolated:
+    """A peer whose repetition stands for `times` of its kind."""
+
+    def __init__(self, peer, times):
+        self.peer, self.times = peer, times
+
+    def repeat(self):
+        found = self.peer.repeat()
+        scaled = {key: found[key] * self.times for key in ("tokens", "steps", "seconds")}
+        return {**found, **scaled, "extrapolated": True}
+
+    def end(self):
+        self.peer.end()
 
 
 class Roofline:
@@ -115,7 +131,46 @@ def growth(job, tokens, lengths):
     return jobs
 
 
-WORKS = {work.__name__: work for work in (encoder, methods, workers, evaluation, growth)}
+def small(job, tokens, lengths):
+    """The built-in tiny BERT on rows of a dozen of its own words, and the time to lorahost's first step."""
+    model = ROOT / "host/src/model/builtin/tiny-bert"
+    words = [word for word in (model / "vocab.txt").read_text().split() if word.isalpha() and len(word) > 1]
+    draw = random.Random(data.SEED)
+    rows = [(draw.randrange(data.CLASSES), " ".join(draw.choices(words, k=12))) for _ in range(job["rows"])]
+    data.write(job["train"], rows)
+    data.write(job["validation"], rows[: data.BATCH])
+    # Two tokens more than words in each row.
+    steps = job["steps"] * 4
+    job = dict(job, model=str(model), steps=steps)
+    tokens = steps * data.BATCH * 14
+    return {
+        "lorahost": Host(job, tokens, threads=1),
+        "PEFT": Peer("peft", job),
+        "lorahost, first step": Host(dict(job, warm=0, steps=1), data.BATCH * 14, threads=1, from_start=True),
+    }
+
+
+def sweep(job, tokens, lengths):
+    """A whole sweep: LoRA at 4 ranks and full fine-tuning, 5 learning rates each, an epoch of 1,000 rows, evaluation.
+    The peers' figures are extrapolated: from one run of each method for PEFT (evaluation left out), from 3 steps for
+    the original."""
+    rows = data.read(job["train"], 1000)
+    data.write(job["train"], rows)
+    steps, lengths = -(-len(rows) // data.BATCH), job["lengths"][: len(rows)]
+    runs = 25
+    job = dict(job, rows=len(rows), warm=0, steps=steps)
+    flags = ["--rank", "4", "16", "64", "128", "--with-full-finetune", "--epochs", "1"]
+    # The last, short batch is left out where batches are counted whole.
+    whole = dict(job, steps=len(rows) // data.BATCH)
+    return {
+        "lorahost": Host(job, sum(lengths), flags, workers=job["threads"], threads=1, runs=5, from_start=True),
+        "PEFT, LoRA runs": Extrapolated(Peer("peft", whole), 20),
+        "PEFT, full runs": Extrapolated(Peer("peft-full", whole), 5),
+        "original": Extrapolated(Peer("original", dict(job, steps=3)), runs * steps / 3),
+    }
+
+
+WORKS = {work.__name__: work for work in (encoder, methods, workers, evaluation, small, sweep, growth)}
 
 
 def measure(entries, repetitions):
@@ -126,7 +181,7 @@ def measure(entries, repetitions):
             print(f"  repetition {number + 1} of {repetitions}: {name}", file=sys.stderr)
             found[name].append(entry.repeat())
     for entry in entries.values():
-        if isinstance(entry, Peer):
+        if isinstance(entry, (Peer, Extrapolated)):
             entry.end()
     return found
 
@@ -138,6 +193,7 @@ def summary(repeats):
         "tokens_per_second": statistics.median(speeds),
         "least": speeds[0],
         "most": speeds[-1],
+        "seconds": statistics.median(repeat["seconds"] for repeat in repeats),
         "steps_per_second": statistics.median(repeat["steps"] / repeat["seconds"] for repeat in repeats),
         "peak_memory_bytes": max(memory, default=None),
         "repetitions": repeats,
@@ -148,13 +204,13 @@ def show(work, results):
     first = next(iter(results.values()))["tokens_per_second"]
     bound = results.get("roofline", {}).get("tokens_per_second")
     print(f"\n{work.__doc__}")
-    print(f"{'':22}{'tokens/s':>10}{'(least - most)':>18}{'first is':>10}{'roofline':>10}{'memory':>10}")
+    print(f"{'':22}{'tokens/s':>10}{'(least - most)':>18}{'first is':>10}{'roofline':>10}{'memory':>10}{'seconds':>10}")
     for name, result in results.items():
         spread = f"({result['least']:.0f} - {result['most']:.0f})"
         share = f"{result['tokens_per_second'] / bound:.0%}" if bound else ""
         memory = f"{result['peak_memory_bytes'] / 1e6:.0f} MB" if result["peak_memory_bytes"] else ""
         speed = result["tokens_per_second"]
-        print(f"{name:22}{speed:10.0f}{spread:>18}{first / speed:>9.2f}x{share:>10}{memory:>10}")
+        print(f"{name:22}{speed:10.0f}{spread:>18}{first / speed:>9.2f}x{share:>10}{memory:>10}{result['seconds']:>10.2f}")
 
 
 def main():

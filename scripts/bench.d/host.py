@@ -13,12 +13,13 @@ class Host:
     """One repetition is a run of lorahost for each of `runs` learning rates, `workers` of them at a time.
 
     What is timed lies between two lines of metrics.jsonl: `steps` after the warm-up, or the evaluation of the untrained
-    model on the validation file where `evaluates`.
+    model on the validation file where `evaluates`. With `from_start` it is everything from the start of the program to
+    the last step of the last run.
     """
 
-    def __init__(self, job, tokens, flags=(), workers=1, threads=None, runs=1, evaluates=False):
+    def __init__(self, job, tokens, flags=(), workers=1, threads=None, runs=1, evaluates=False, from_start=False):
         self.job, self.tokens, self.flags = job, tokens, list(flags)
-        self.workers, self.runs, self.evaluates = workers, runs, evaluates
+        self.workers, self.runs, self.evaluates, self.from_start = workers, runs, evaluates, from_start
         self.threads = threads or job["threads"]
 
     def repeat(self):
@@ -29,18 +30,21 @@ class Host:
             rates = [str(job["lr"] * (1 + i / 8)) for i in range(self.runs)]
             command = [
                 *[job["lorahost"], "--quiet", "--model", job["model"], "--train-file", job["train"]],
-                *["--validation-file", job["validation"], "--rank", str(job["rank"]), "--alpha", str(job["alpha"])],
+                *["--validation-file", job["validation"], "--alpha", str(job["alpha"])],
+                *([] if "--rank" in self.flags else ["--rank", str(job["rank"])]),
                 *["--lrs", *rates, "--max-steps", str(steps), "--output", folder],
                 *["--threads", str(self.threads), "--workers", str(self.workers)],
                 *self.flags,
             ]
+            launched = time.perf_counter()
             runs = _watch(command, folder)
             results = [json.load(open(path)) for path in glob.glob(f"{folder}/runs/*/result.json")]
             spans = [self._span(lines) for lines in runs]
             return {
                 "tokens": self.tokens * len(runs),
                 "steps": job["steps"] * len(runs),
-                "seconds": max(end for _, end in spans) - min(start for start, _ in spans),
+                "seconds": max(end for _, end in spans)
+                - (launched if self.from_start else min(start for start, _ in spans)),
                 "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
             }
         finally:
@@ -51,7 +55,7 @@ class Host:
             started = next(time for event, time in lines if event == "start")
             return started, next(time for event, time in lines if event == "evaluation")
         steps = [time for event, time in lines if event == "step"]
-        return steps[self.job["warm"] - 1], steps[-1]
+        return steps[max(self.job["warm"], 1) - 1], steps[-1]
 
 
 def _watch(command, folder):
@@ -69,7 +73,7 @@ def _watch(command, folder):
             whole = text[: text.rfind(b"\n") + 1]
             seen[path] = seen.get(path, 0) + len(whole)
             runs.setdefault(path, []).extend((json.loads(line)["event"], now) for line in whole.splitlines())
-        time.sleep(0.002)
+        time.sleep(0.01)
     if process.returncode != 0:
         raise SystemExit(f"{command[0]} ended with code {process.returncode}")
     return list(runs.values())

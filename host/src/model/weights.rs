@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use tch::{Kind, Tensor};
 
@@ -23,7 +24,7 @@ pub struct WeightFile {
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped(Arc<MmapMut>),
+    Mapped(Arc<MmapRaw>),
     Static(&'static [u8]),
 }
 
@@ -56,7 +57,7 @@ impl WeightFile {
         // SAFETY: what is written to the mapping is this process's alone. A file that another process cuts short while it
         // is mapped ends this one by a signal; model files are replaced, not rewritten.
         let map = unsafe { MmapOptions::new().map_copy(&file) }.map_err(read)?;
-        Self::new(Bytes::Mapped(Arc::new(map)), origin, canonical)
+        Self::new(Bytes::Mapped(Arc::new(map.into())), origin, canonical)
     }
 
     /// As [`WeightFile::map`], for a file that lies in the binary.
@@ -158,7 +159,9 @@ impl WeightFile {
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            // SAFETY: the mapping is whole and lives as long as `self`; nobody writes to it while the slice is read, for
+            // a model's tensors are made before they learn.
+            Self::Mapped(map) => unsafe { slice::from_raw_parts(map.as_ptr(), map.len()) },
             Self::Static(bytes) => bytes,
         }
     }

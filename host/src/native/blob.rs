@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 
-use memmap2::MmapMut;
+use memmap2::MmapRaw;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
@@ -30,11 +30,12 @@ unsafe extern "C" {
 ///
 /// # Panics
 /// Where the range is not within the mapping, not that of the shape, or not aligned to 4 bytes.
-pub fn mapped(map: &Arc<MmapMut>, range: Range<usize>, shape: &[i64]) -> Result<Tensor, TchError> {
+pub fn mapped(map: &Arc<MmapRaw>, range: Range<usize>, shape: &[i64]) -> Result<Tensor, TchError> {
     let count = shape.iter().product::<i64>() as usize;
     assert!(range.len() == count * size_of::<f32>() && range.end <= map.len());
-    let start = map[range].as_ptr().cast_mut();
-    assert!(start.cast::<f32>().is_aligned());
+    // SAFETY: the range lies in the mapping.
+    let start = unsafe { map.as_mut_ptr().add(range.start) };
+    assert_eq!(start.addr() % align_of::<f32>(), 0);
     let owner = Arc::into_raw(Arc::clone(map)).cast_mut().cast();
     let mut out = ptr::null_mut();
     // SAFETY: the memory is writable, belongs to this process alone, and lives until `release`; the range was checked;
@@ -56,5 +57,5 @@ pub fn mapped(map: &Arc<MmapMut>, range: Range<usize>, shape: &[i64]) -> Result<
 
 extern "C" fn release(owner: *mut c_void) {
     // SAFETY: made by `Arc::into_raw` in `mapped`, released once.
-    drop(unsafe { Arc::from_raw(owner.cast::<MmapMut>()) });
+    drop(unsafe { Arc::from_raw(owner.cast::<MmapRaw>()) });
 }
