@@ -7,6 +7,7 @@ use std::path::Path;
 /// The files of `cpp/`.
 const SOURCES: &[&str] = &[
     "attention.cpp",
+    "blob.cpp",
     "dispatch.cpp",
     "dropout.cpp",
     "gradients.cpp",
@@ -23,6 +24,7 @@ fn main() {
         return;
     };
     println!("cargo::rustc-link-arg=-Wl,-rpath,{libraries}");
+    println!("cargo::rustc-link-arg=-l:libgomp.so.1");
     // For the message that says where the CUDA half was looked for.
     println!("cargo::rustc-env=LORAHOST_LIBTORCH={libraries}");
 
@@ -38,6 +40,8 @@ fn main() {
         // A comparison or a root that could set a flag would keep a loop from becoming vectors; results are the same.
         .flag("-fno-trapping-math")
         .flag("-fno-math-errno")
+        // at::parallel_for is one thread's loop without. The library comes with libtorch.
+        .flag("-fopenmp")
         // libtorch's headers are not ours to mend.
         .warnings(false)
         .include(&include)

@@ -1,7 +1,8 @@
 // Linear layers that share their input, with or without LoRA, as one node of autograd.
 //
 // Of T rows of x, `[T, fan_in]`, layer k makes y_k = x W_k' + b_k + s_k x A_k' B_k', `[T, fan_out_k]`; the node gives
-// them side by side, `[T, sum of fan_out]`. It keeps what went in, and nothing that can be made again from that.
+// them side by side, `[T, sum of fan_out]`. x may be an activation of the node's input, which then is made again in the
+// backward pass: the node keeps what went in, and nothing that follows from that.
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -37,6 +38,18 @@ struct Layer {
   int64_t rank() const { return has_factors() ? a.size(0) : 0; }
 };
 
+// What is applied to the input first.
+enum class Activation : int64_t { kNone, kGelu, kGeluTanh };
+
+const char* approximation(Activation activation) { return activation == Activation::kGelu ? "none" : "tanh"; }
+
+at::Tensor activated(const at::Tensor& input, Activation activation) {
+  return activation == Activation::kNone ? input : at::gelu(input, approximation(activation));
+}
+
+// Multiply-adds from which a product is oneDNN's.
+constexpr int64_t kLargeProduct = 1 << 24;
+
 // Which products give the same y and gradients.
 enum class Order : int64_t {
   // (x A') B' beside x W'.
@@ -47,8 +60,9 @@ enum class Order : int64_t {
   kProductRule,
 };
 
-// x w' + bias. oneDNN's product is 5 to 10% faster than that behind at::linear where the latter is MKL on AMD, and takes
-// a transposed `w` as it is.
+// x w' + bias. oneDNN's product is 5 to 10% faster than the one behind at::linear where that is MKL's on AMD, and takes a
+// transposed `w` as it is; of a `w` whose rows lie apart it makes a hundred times the work. It compiles code for each
+// number of rows, 0.4 ms that a small product does not bring back.
 at::Tensor product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias = {}) {
   using Pointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                                std::string_view, c10::List<std::optional<at::Scalar>>,
@@ -56,9 +70,15 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b
   static const auto onednn = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
   const auto optional = bias.defined() ? std::make_optional(bias) : std::nullopt;
   const auto plain = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
-  if (onednn && plain(x) && plain(w) && x.is_contiguous() && x.numel() > 0)
+  const bool large = x.numel() * w.size(0) >= kLargeProduct;
+  if (onednn && large && plain(x) && plain(w) && x.is_contiguous() && (w.is_contiguous() || w.t().is_contiguous()))
     return onednn->typed<Pointwise>().call(x, w, optional, "none", c10::List<std::optional<at::Scalar>>(), "");
   return at::linear(x, w, optional);
+}
+
+// left' right of a narrow `[T, r]` and a wide `[T, n]`: `[r, n]`.
+at::Tensor sum_over_rows(const at::Tensor& left, const at::Tensor& right) {
+  return product(left.t().contiguous(), right.t());
 }
 
 // The cheapest order by multiply-adds beyond those of x W' and its gradient for x.
@@ -73,6 +93,10 @@ Order cheapest(const std::vector<Layer>& layers, int64_t rows, bool backward) {
   }
   if (backward && product_rule < std::min(factored, merged)) return Order::kProductRule;
   return merged < factored ? Order::kMerged : Order::kFactored;
+}
+
+bool have_factors(const std::vector<Layer>& layers) {
+  return std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.has_factors(); });
 }
 
 // The weights one under another, `[sum of fan_out, fan_in]`, with s B A added where `merge`.
@@ -110,11 +134,11 @@ at::Tensor biases(const std::vector<Layer>& layers) {
   return any ? at::cat(parts) : at::Tensor();
 }
 
-// s A of all layers one under another, `[sum of ranks, fan_in]`; `layers` has at least one with factors.
-at::Tensor scaled_a(const std::vector<Layer>& layers) {
+// A, or s A where `scaled`, of all layers one under another, `[sum of ranks, fan_in]`; at least one has factors.
+at::Tensor stacked_a(const std::vector<Layer>& layers, bool scaled) {
   std::vector<at::Tensor> parts;
   for (const Layer& layer : layers)
-    if (layer.has_factors()) parts.push_back(layer.a * layer.scale);
+    if (layer.has_factors()) parts.push_back(scaled ? layer.a * layer.scale : layer.a);
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
@@ -149,18 +173,19 @@ struct Linear : torch::autograd::Function<Linear> {
   }
 
   static at::Tensor forward(AutogradContext* context, at::TensorList inputs, const std::vector<int64_t>& places,
-                            const std::vector<double>& scales, bool learns) {
-    const at::Tensor& x = inputs[0];
+                            const std::vector<double>& scales, Activation activation, bool learns) {
+    const at::Tensor x = activated(inputs[0], activation);
     const auto all = layers(inputs, places, scales);
     const Order order = cheapest(all, x.size(0), learns);
     context->save_for_backward(inputs.vec());
     context->saved_data["places"] = places;
     context->saved_data["scales"] = scales;
     context->saved_data["order"] = static_cast<int64_t>(order);
+    context->saved_data["activation"] = static_cast<int64_t>(activation);
     const bool merge = order != Order::kFactored;
     at::Tensor y = product(x, stacked(all, merge), biases(all));
-    if (merge || std::none_of(all.begin(), all.end(), [](const Layer& layer) { return layer.has_factors(); })) return y;
-    each(all, y, product(x, scaled_a(all)), [](const Layer& layer, at::Tensor part, const at::Tensor& narrow) {
+    if (merge || !have_factors(all)) return y;
+    each(all, y, product(x, stacked_a(all, true)), [](const Layer& layer, at::Tensor part, const at::Tensor& narrow) {
       if (layer.has_factors()) part.addmm_(narrow, layer.b.t());
     });
     return y;
@@ -172,11 +197,12 @@ struct Linear : torch::autograd::Function<Linear> {
     const auto scales = context->saved_data["scales"].toDoubleVector();
     const auto order = static_cast<Order>(context->saved_data["order"].toInt());
     const auto all = layers(inputs, places, scales);
-    const at::Tensor& x = inputs[0];
+    const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
+    const at::Tensor x = activated(inputs[0], activation);
     const at::Tensor g = gradients[0].contiguous();
     const auto needed = [&](int64_t place) { return place > 0 && context->needs_input_grad(place); };
 
-    variable_list found(inputs.size() + 3);
+    variable_list found(inputs.size() + 4);
     bool of_weights = false, of_factors = false;
     for (const Layer& layer : all) {
       of_weights |= needed(layer.weight_place);
@@ -193,13 +219,12 @@ struct Linear : torch::autograd::Function<Linear> {
     });
     if (context->needs_input_grad(0)) {
       found[0] = product(g, stacked(all, order != Order::kFactored).t());
-      if (order == Order::kFactored && std::any_of(all.begin(), all.end(), [](const Layer& l) { return l.has_factors(); })) {
+      if (order == Order::kFactored && have_factors(all)) {
         if (!h.defined()) h = narrow_gradient(all, g);
-        std::vector<at::Tensor> a;
-        for (const Layer& layer : all)
-          if (layer.has_factors()) a.push_back(layer.a);
-        found[0].addmm_(h, a.size() == 1 ? a.front() : at::cat(a));
+        found[0].addmm_(h, stacked_a(all, false));
       }
+      if (activation != Activation::kNone)
+        found[0] = at::gelu_backward(found[0], inputs[0], approximation(activation));
     }
     return found;
   }
@@ -225,12 +250,12 @@ struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor through_factors(const std::vector<Layer>& all, const at::Tensor& x, const at::Tensor& g,
                                     Needed needed, variable_list& found) {
     const at::Tensor h = narrow_gradient(all, g);
-    const at::Tensor of_a = h.t().mm(x);
-    const at::Tensor z = product(x, scaled_a(all));
+    const at::Tensor of_a = sum_over_rows(h, x);
+    const at::Tensor z = product(x, stacked_a(all, true));
     int64_t row = 0;
     each(all, g, z, [&](const Layer& layer, const at::Tensor& part, const at::Tensor& narrow) {
       if (needed(layer.a_place)) found[layer.a_place] = of_a.narrow(0, row, layer.rank());
-      if (needed(layer.b_place)) found[layer.b_place] = part.t().mm(narrow);
+      if (needed(layer.b_place)) found[layer.b_place] = sum_over_rows(narrow, part).t().contiguous();
       row += layer.rank();
     });
     return h;
@@ -251,10 +276,12 @@ struct Linear : torch::autograd::Function<Linear> {
 
 }  // namespace
 
-// y of `count` layers on x, `[rows, fan_in]`: writes a new tensor to *out and returns null, or returns a message that the
+// y of `count` layers on the activation (0 none, 1 GELU, 2 its tanh form) of x, `[rows, fan_in]`: writes a new tensor to *out and returns null, or returns a message that the
 // caller frees.
-extern "C" char* lh_linear(const at::Tensor* x, const RawLayer* layers, size_t count, at::Tensor** out) {
+extern "C" char* lh_linear(const at::Tensor* x, const RawLayer* layers, size_t count, int64_t activation,
+                           at::Tensor** out) {
   return lorahost::guarded([&] {
+    TORCH_CHECK(0 <= activation && activation <= 2, "there is no activation ", activation);
     TORCH_CHECK(x->dim() == 2, "a linear layer takes [rows, fan_in], not ", x->sizes());
     variable_list inputs{*x};
     std::vector<int64_t> places;
@@ -273,6 +300,6 @@ extern "C" char* lh_linear(const at::Tensor* x, const RawLayer* layers, size_t c
     bool learns = false;
     for (const at::Tensor& input : inputs) learns |= input.requires_grad();
     learns &= at::GradMode::is_enabled();
-    *out = new at::Tensor(Linear::apply(at::TensorList(inputs), places, scales, learns));
+    *out = new at::Tensor(Linear::apply(at::TensorList(inputs), places, scales, static_cast<Activation>(activation), learns));
   });
 }

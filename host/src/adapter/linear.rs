@@ -6,6 +6,7 @@ use tch::{Kind, TchError, Tensor};
 use super::{AdapterError, LayerInfo, Parameter, Role, observer};
 use crate::dropout::{Dropout, Pass};
 use crate::native;
+use crate::native::linear::First;
 
 /// Where in the model a linear layer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -149,16 +150,29 @@ impl Linear {
         for layer in layers {
             observer::show(&layer.name, x)?;
         }
-        let drops = |layer: &&Self| {
-            let lora = layer.lora.as_ref();
-            lora.is_some_and(|lora| lora.dropout.is_active(pass))
-        };
-        if layers.iter().any(drops) {
+        if layers.iter().any(|layer| layer.drops(pass)) {
             let parts = layers.iter().map(|layer| layer.beside(x, pass));
             return Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 1);
         }
         let layers: Vec<_> = layers.iter().map(|layer| layer.native()).collect();
-        native::linear::linear(x, &layers)
+        native::linear::linear(x, First::Nothing, &layers)
+    }
+
+    /// y of an activation of `x`, `[rows, fan_in]` to `[rows, fan_out]`. What the activation gives is made again in the
+    /// backward pass, and not kept.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn after(&self, first: First, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        if self.drops(pass) {
+            return self.beside(&first.apply(x)?, pass);
+        }
+        native::linear::linear(x, first, &[self.native()])
+    }
+
+    fn drops(&self, pass: &Pass) -> bool {
+        let lora = self.lora.as_ref();
+        lora.is_some_and(|lora| lora.dropout.is_active(pass))
     }
 
     fn native(&self) -> native::linear::Layer<'_> {

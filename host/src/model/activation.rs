@@ -3,6 +3,10 @@
 pub use lorahost_plugin_api::protocol::Activation;
 use tch::{TchError, Tensor};
 
+use crate::adapter::Linear;
+use crate::dropout::Pass;
+use crate::native::linear::First;
+
 /// Names in Hugging Face's `config.json`.
 const NAMES: &[(&str, Activation)] = &[
     ("gelu", Activation::Gelu),
@@ -38,5 +42,22 @@ pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, TchError> {
         Activation::Relu => x.f_relu(),
         Activation::Silu => x.f_silu(),
         Activation::Tanh => x.f_tanh(),
+    }
+}
+
+/// What `linear` makes of the activation of `x`.
+///
+/// # Errors
+/// What libtorch reports.
+pub fn then(
+    activation: Activation,
+    x: &Tensor,
+    linear: &Linear,
+    pass: &Pass,
+) -> Result<Tensor, TchError> {
+    match activation {
+        Activation::Gelu => linear.after(First::Gelu, x, pass),
+        Activation::GeluTanh => linear.after(First::GeluTanh, x, pass),
+        other => linear.forward(&apply(other, x)?, pass),
     }
 }

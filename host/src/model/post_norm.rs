@@ -250,8 +250,8 @@ impl Block {
             .attention_norm
             .of_sum(&attended, &self.attention_dropout, x, pass)?;
 
-        let inner = activation::apply(self.activation, &self.up.forward(&x, pass)?)?;
-        let inner = self.down.forward(&inner, pass)?;
+        let inner = self.up.forward(&x, pass)?;
+        let inner = activation::then(self.activation, &inner, &self.down, pass)?;
         Ok(self
             .output_norm
             .of_sum(&inner, &self.output_dropout, &x, pass)?)

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::slice;
+use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::{MmapOptions, MmapRaw};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::error::listed;
 use super::{ModelError, ShardIndex};
+use crate::native;
 
-/// A safetensors file or several that make up one model, mapped read-only: all workers share their pages.
+/// A safetensors file or several that make up one model, mapped privately: workers share their pages until they write to
+/// them.
 #[derive(Debug)]
 pub struct WeightFile {
     origin: String,
@@ -41,7 +45,7 @@ struct Source {
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped(Mmap),
+    Mapped(Arc<MmapRaw>),
     Static(&'static [u8]),
 }
 
@@ -160,20 +164,31 @@ impl WeightFile {
         })
     }
 
-    /// A copy of `name` as float32 on the CPU, aligned to 64 bytes; float16 and bfloat16 are widened. The outer option
-    /// is whether the files have it.
+    /// `name` as float32 on the CPU. Float32 of a file is its mapped memory, which is copied page by page where something
+    /// is written; float16 and bfloat16 are widened. The outer option is whether the files have it.
+    ///
+    /// Mapped memory starts where the file has it, off 64 bytes: always by the same, so that products repeat bit for bit.
     ///
     /// # Errors
     /// A type other than these three, as text.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<Result<Tensor, String>> {
         let entry = self.entries.get(name)?;
-        let bytes = &self.sources[entry.source].bytes.get()[entry.range.clone()];
-        // libtorch allocates by 64 bytes, which the file does not align to.
+        let bytes = &self.sources[entry.source].bytes;
         Some(self.kind(name)?.and_then(|kind| {
-            Tensor::f_from_data_size(bytes, &entry.shape, kind)
-                .and_then(|tensor| tensor.f_to_kind(Kind::Float))
-                .map_err(|error| format!("`{name}`: {error}"))
+            let tensor = match bytes {
+                Bytes::Mapped(map)
+                    if kind == Kind::Float && entry.range.start % size_of::<f32>() == 0 =>
+                {
+                    native::blob::mapped(map, entry.range.clone(), &entry.shape)
+                }
+                // libtorch allocates by 64 bytes, which the file does not align to.
+                _ => {
+                    Tensor::f_from_data_size(&bytes.get()[entry.range.clone()], &entry.shape, kind)
+                        .and_then(|tensor| tensor.f_to_kind(Kind::Float))
+                }
+            };
+            tensor.map_err(|error| format!("`{name}`: {error}"))
         }))
     }
 
@@ -242,12 +257,12 @@ impl Source {
                 reason: "it is empty".to_owned(),
             });
         }
-        // SAFETY: the mapping is read-only and private to this value. A file that another process cuts short while it
+        // SAFETY: what is written to the mapping is this process's alone. A file that another process cuts short while it
         // is mapped ends this one by a signal; model files are replaced, not rewritten.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let map = unsafe { MmapOptions::new().map_copy(&file) }.map_err(read)?;
         Ok(Self {
             origin,
-            bytes: Bytes::Mapped(map),
+            bytes: Bytes::Mapped(Arc::new(map.into())),
         })
     }
 }
@@ -255,7 +270,9 @@ impl Source {
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            // SAFETY: the mapping is whole and lives as long as `self`; nobody writes to it while the slice is read, for
+            // a model's tensors are made before they learn.
+            Self::Mapped(map) => unsafe { slice::from_raw_parts(map.as_ptr(), map.len()) },
             Self::Static(bytes) => bytes,
         }
     }

@@ -42,8 +42,31 @@ unsafe extern "C" {
         x: *const C_tensor,
         layers: *const RawLayer,
         count: usize,
+        activation: i64,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+}
+
+/// What is applied to the input first, and made again in the backward pass instead of being kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    Nothing = 0,
+    Gelu = 1,
+    GeluTanh = 2,
+}
+
+impl First {
+    /// The activation alone.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::Nothing => Ok(x.shallow_clone()),
+            Self::Gelu => x.f_gelu("none"),
+            Self::GeluTanh => x.f_gelu("tanh"),
+        }
+    }
 }
 
 /// What the layers make of `x`, `[rows, fan_in]`, side by side: `[rows, sum of fan_out]`.
@@ -53,8 +76,8 @@ unsafe extern "C" {
 ///
 /// # Errors
 /// What libtorch reports.
-pub fn linear(x: &Tensor, layers: &[Layer<'_>]) -> Result<Tensor, TchError> {
-    let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), |tensor| tensor.as_ptr());
+pub fn linear(x: &Tensor, first: First, layers: &[Layer<'_>]) -> Result<Tensor, TchError> {
+    let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
     let raw: Vec<RawLayer> = layers
         .iter()
         .map(|layer| RawLayer {
@@ -67,8 +90,16 @@ pub fn linear(x: &Tensor, layers: &[Layer<'_>]) -> Result<Tensor, TchError> {
         .collect();
     let mut out = ptr::null_mut();
     // SAFETY: all tensors live for the length of the call, and `out` is written only where no message returns.
-    outcome(unsafe { lh_linear(x.as_ptr(), raw.as_ptr(), raw.len(), &raw mut out) })
-        .map_err(TchError::Torch)?;
+    outcome(unsafe {
+        lh_linear(
+            x.as_ptr(),
+            raw.as_ptr(),
+            raw.len(),
+            first as i64,
+            &raw mut out,
+        )
+    })
+    .map_err(TchError::Torch)?;
     // SAFETY: the C++ side made this tensor with `new` and gave it up.
     Ok(unsafe { made(out) })
 }
@@ -158,7 +189,7 @@ mod tests {
             if train_weights {
                 inputs.extend(&weights[..layers.len()]);
             }
-            let found = linear(&x, layers)?;
+            let found = linear(&x, First::Nothing, layers)?;
             let expected = plain(&x, layers);
             close(&found, &expected);
             let direction = numbers(11, rows, expected.size()[1]).to_kind(kind);
@@ -168,7 +199,10 @@ mod tests {
             for (found, expected) in gradients(&found).iter().zip(&gradients(&expected)) {
                 close(found, expected);
             }
-            close(&tch::no_grad(|| linear(&x, layers))?, &expected);
+            close(
+                &tch::no_grad(|| linear(&x, First::Nothing, layers))?,
+                &expected,
+            );
         }
         Ok(())
     }
@@ -187,6 +221,30 @@ mod tests {
     }
 
     #[test]
+    fn an_activation_is_made_again_for_the_gradients() -> Result<(), TchError> {
+        let x = leaf(&numbers(1, 90, 32));
+        let weight = leaf(&numbers(2, 24, 32));
+        let layer = Layer {
+            weight: &weight,
+            bias: None,
+            lora: None,
+        };
+        for (first, approximate) in [(First::Gelu, "none"), (First::GeluTanh, "tanh")] {
+            let found = linear(&x, first, &[layer])?;
+            let expected = x.gelu(approximate).linear(&weight, None::<&Tensor>);
+            close(&found, &expected);
+            let gradients = |y: &Tensor| {
+                let loss = y.square().sum(Kind::Float);
+                Tensor::run_backward(&[loss], &[&x, &weight], false, false)
+            };
+            for (found, expected) in gradients(&found).iter().zip(&gradients(&expected)) {
+                close(found, expected);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn frozen_factors_and_inputs_get_no_gradient() -> Result<(), TchError> {
         let x = numbers(1, 40, 16);
         let weight = numbers(2, 16, 16);
@@ -198,6 +256,7 @@ mod tests {
         });
         let y = linear(
             &x,
+            First::Nothing,
             &[Layer {
                 weight: &weight,
                 bias: None,
@@ -217,7 +276,9 @@ mod tests {
             bias: None,
             lora: None,
         };
-        let error = linear(&x, &[layer]).unwrap_err().to_string();
+        let error = linear(&x, First::Nothing, &[layer])
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("takes rows of 6 numbers, not of 5"),
             "{error}"

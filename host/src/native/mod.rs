@@ -1,6 +1,7 @@
 //! What `host/cpp` adds to libtorch's Rust bindings; the only place that calls it.
 
 pub mod attention;
+pub mod blob;
 pub mod dispatch;
 pub mod dropout;
 pub mod gradients;
