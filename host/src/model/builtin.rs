@@ -8,21 +8,41 @@ pub struct Builtin {
 }
 
 /// Every model that `builtin:NAME` can mean.
-const ALL: &[Builtin] = &[Builtin {
-    // Made by scripts/pretrain-tiny-bert.
-    name: "tiny-bert",
-    files: &[
-        (
-            "config.json",
-            include_bytes!("builtin/tiny-bert/config.json"),
-        ),
-        ("vocab.txt", include_bytes!("builtin/tiny-bert/vocab.txt")),
-        (
-            "model.safetensors",
-            include_bytes!("builtin/tiny-bert/model.safetensors"),
-        ),
-    ],
-}];
+const ALL: &[Builtin] = &[
+    Builtin {
+        // Made by scripts/pretrain-tiny-bert.
+        name: "tiny-bert",
+        files: &[
+            (
+                "config.json",
+                include_bytes!("builtin/tiny-bert/config.json"),
+            ),
+            ("vocab.txt", include_bytes!("builtin/tiny-bert/vocab.txt")),
+            (
+                "model.safetensors",
+                include_bytes!("builtin/tiny-bert/model.safetensors"),
+            ),
+        ],
+    },
+    Builtin {
+        // Made by scripts/pretrain-tiny-gpt2.
+        name: "tiny-gpt2",
+        files: &[
+            (
+                "config.json",
+                include_bytes!("builtin/tiny-gpt2/config.json"),
+            ),
+            (
+                "tokenizer.json",
+                include_bytes!("builtin/tiny-gpt2/tokenizer.json"),
+            ),
+            (
+                "model.safetensors",
+                include_bytes!("builtin/tiny-gpt2/model.safetensors"),
+            ),
+        ],
+    },
+];
 
 impl Builtin {
     /// The model `name`, without the `builtin:` before it.
