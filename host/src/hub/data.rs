@@ -7,8 +7,9 @@ use super::card::Card;
 use super::client::{Hub, Size, Snapshot};
 use super::error::HubError;
 use super::id::HubId;
-use super::layout::{Config, FORMATS, by_card, by_name, missing_shards};
+use super::layout::{Config, by_card, by_name, missing_shards};
 use super::view;
+use crate::data::FORMATS;
 use crate::nearest::nearest;
 
 const CARD: &str = "README.md";
