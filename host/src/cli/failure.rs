@@ -59,7 +59,9 @@ impl Failure {
             | Self::Kit(KitError::Io { .. })
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
-            Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => Exit::Failure,
+            Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
+                Exit::Failure
+            }
             Self::Spec(_)
             | Self::Plugin(_)
             | Self::Kit(_)

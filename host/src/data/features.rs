@@ -79,7 +79,7 @@ fn features_of<'a>(description: &'a Value, name: Option<&str>) -> Option<&'a Val
         _ => return None,
     };
     let set = match (name, &sets[..]) {
-        (None, [(_, only)]) => only,
+        (_, [(None, only)]) | (None, [(_, only)]) => only,
         (None, _) => return None,
         (Some(_), _) => sets.iter().find(|(set, _)| *set == name)?.1,
     };

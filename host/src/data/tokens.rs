@@ -149,7 +149,9 @@ impl Tokens {
     /// When there is no such unit.
     pub fn length(&self, unit: usize) -> usize {
         let rows = unit * self.rows_of_a_unit;
-        self.range(rows).start.abs_diff(self.range(rows + self.rows_of_a_unit - 1).end)
+        self.range(rows)
+            .start
+            .abs_diff(self.range(rows + self.rows_of_a_unit - 1).end)
     }
 
     /// Whether the rows have labels.

@@ -43,7 +43,15 @@ pub fn evaluate(
     for (number, units) in passes.into_iter().enumerate() {
         let pass = Pass::Evaluation(number as u64);
         let (model, head) = (&setup.model, &setup.head);
-        let (packed, batch) = packed(tokens, &units.collect::<Vec<_>>(), model, head, pass, &spec.head, watch)?;
+        let (packed, batch) = packed(
+            tokens,
+            &units.collect::<Vec<_>>(),
+            model,
+            head,
+            pass,
+            &spec.head,
+            watch,
+        )?;
         let loss = tch::no_grad(|| {
             let pass_of_model = model::Pass::evaluation();
             let hidden = setup.model.forward(&packed, &pass_of_model)?;
