@@ -70,7 +70,7 @@ impl Attention {
         let heads = Heads {
             heads: self.heads as usize,
             kv_heads: self.heads as usize,
-            causal: false,
+            causal: self.causal,
         };
         let masks: Option<Vec<_>> = (0..batch.rows() as u64)
             .map(|row| self.dropout.mask(pass, row))
