@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 pub mod digest;
 pub mod dropout;
+mod front_matter;
 pub mod generate;
 pub mod hub;
 pub mod kit;

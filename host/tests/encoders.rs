@@ -1,13 +1,15 @@
 //! The encoders against transformers and PEFT: `scripts/references/encoders.py` made the values.
 
+mod support;
+
 use std::error::Error;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use lorahost::adapter::{Factors, Parameter, Targets};
+use lorahost::adapter::{Factors, Targets};
 use lorahost::model::{Model, Options, PackedBatch, Pass, Pooled, activation};
 use lorahost::spec::{HeadMode, Method, Seeds, Weights};
 use serde::Deserialize;
+use support::{AdamW, close, follow, real, table};
 use tch::{Device, Kind, Tensor};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -124,13 +126,9 @@ fn twenty_steps_of_lora_follow_peft() -> Outcome {
 #[test]
 fn minilm_gives_the_hidden_states_of_transformers() -> Outcome {
     let name = "minilm_gives_the_hidden_states_of_transformers";
-    let Some(models) = std::env::var_os("LORAHOST_TEST_MODELS") else {
-        return skipped(name, "LORAHOST_TEST_MODELS is not set");
+    let Some(path) = real(name, "LORAHOST_TEST_MODELS", "all-MiniLM-L6-v2") else {
+        return Ok(());
     };
-    let path = Path::new(&models).join("all-MiniLM-L6-v2");
-    if !path.is_dir() {
-        return skipped(name, &format!("no {}", path.display()));
-    }
     let mut model = Model::open(path.to_str().ok_or("path")?, options(Weights::Pretrained))?;
     let reference = Tensor::read_safetensors(data().join("minilm.safetensors"))?;
     let get = |wanted: &str| {
@@ -209,60 +207,6 @@ fn twenty_steps(model: &Model, reference: &Reference, lr: f64) -> Result<Vec<f64
     Ok(losses)
 }
 
-/// AdamW (arXiv 1711.05101) as `torch.optim.AdamW` has it.
-struct AdamW {
-    parameters: Vec<Parameter>,
-    moments: Vec<(Tensor, Tensor)>,
-    lr: f64,
-    weight_decay: f64,
-    steps: i32,
-}
-
-impl AdamW {
-    fn new(parameters: Vec<Parameter>, lr: f64, weight_decay: f64) -> Self {
-        let zeros = |parameter: &Parameter| {
-            (
-                parameter.tensor.detach().zeros_like(),
-                parameter.tensor.detach().zeros_like(),
-            )
-        };
-        let moments = parameters.iter().map(zeros).collect();
-        Self {
-            parameters,
-            moments,
-            lr,
-            weight_decay,
-            steps: 0,
-        }
-    }
-
-    fn step(&mut self, loss: &Tensor) {
-        for parameter in &mut self.parameters {
-            parameter.tensor.zero_grad();
-        }
-        loss.backward();
-        self.steps += 1;
-        let corrections = [
-            1.0 - 0.9_f64.powi(self.steps),
-            1.0 - 0.999_f64.powi(self.steps),
-        ];
-        tch::no_grad(|| {
-            for (parameter, (first, second)) in self.parameters.iter_mut().zip(&mut self.moments) {
-                let gradient = parameter.tensor.grad();
-                if !gradient.defined() {
-                    continue;
-                }
-                let tensor = &mut parameter.tensor;
-                let _ = tensor.g_mul_scalar_(1.0 - self.lr * self.weight_decay);
-                *first = &*first * 0.9 + &gradient * 0.1;
-                *second = &*second * 0.999 + &gradient * &gradient * 0.001;
-                let root = (&*second / corrections[1]).sqrt() + 1e-8;
-                let _ = tensor.g_sub_(&(&*first / corrections[0] / root * self.lr));
-            }
-        });
-    }
-}
-
 fn logits(model: &Model, batch: &PackedBatch) -> Result<Tensor, Box<dyn Error>> {
     let hidden = model.forward(batch, &Pass::evaluation())?;
     let places: Vec<i64> = match model.head()?.description().pooled {
@@ -321,40 +265,4 @@ fn pack(model: &Model, rows: &[Vec<i64>]) -> Result<PackedBatch, Box<dyn Error>>
         offsets.push(offsets.last().unwrap_or(&0) + i64::try_from(row.len())?);
     }
     Ok(model.pack(&Tensor::from_slice(&rows.concat()), &offsets)?)
-}
-
-/// Says so past the capture of passing tests.
-fn skipped(name: &str, why: &str) -> Outcome {
-    writeln!(std::io::stderr().lock(), "skipped {name}: {why}")?;
-    Ok(())
-}
-
-fn table(rows: &[Vec<f64>]) -> Tensor {
-    Tensor::stack(
-        &rows
-            .iter()
-            .map(|row| Tensor::from_slice(row))
-            .collect::<Vec<_>>(),
-        0,
-    )
-}
-
-fn close(found: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
-    assert_eq!(found.size(), expected.size(), "{what}");
-    let difference = (found.to_kind(Kind::Double) - expected.to_kind(Kind::Double))
-        .abs()
-        .max();
-    let difference = difference.double_value(&[]);
-    assert!(difference <= tolerance, "{what}: differs by {difference}");
-}
-
-fn follow(found: &[f64], expected: &[f64], what: &str) {
-    assert_eq!(found.len(), expected.len());
-    for (step, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let relative = ((found - expected) / expected).abs();
-        assert!(
-            relative <= 1e-3,
-            "{what}, step {step}: {found}, expected {expected}"
-        );
-    }
 }

@@ -235,7 +235,7 @@ pub enum NewKind {
 pub enum ModelCommand {
     /// Show architecture, layers, heads, parameters and operations of a model, without reading its weights
     Inspect {
-        /// A folder in Hugging Face's layout, or `builtin:tiny-bert`
+        /// A model, as `--model` takes it
         model: String,
         /// As JSON
         #[arg(long)]

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{aligned, print};
 use crate::data::{self, Inspection, SplitFound};
+use crate::hub::{resolve_data, resolve_model};
 use crate::model::ModelFiles;
 use crate::plugins::{Registry, search_folders};
 use crate::spec::{Layer, Origin, RawSpec, Value, data_kind};
@@ -16,7 +17,7 @@ use crate::sweep::{PrepareError, tokenizer_of};
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A folder or file, or builtin:NAME
+    /// A data set, as `--data` takes it
     pub data: String,
     /// Model whose tokenizer counts the lengths; without one they are in words
     #[arg(long, value_name = "PATH")]
@@ -42,6 +43,9 @@ pub struct InspectArgs {
     /// Of blocks: tokens of a block
     #[arg(long, value_name = "N")]
     pub block_size: Option<usize>,
+    /// Of blocks: tokens from the start of a train block to the next
+    #[arg(long, value_name = "N")]
+    pub stride: Option<usize>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -54,9 +58,12 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
         None => DataKind::default(),
     };
     let mut spec = RawSpec::new(None, layer(args)?).data(kind);
+    if let Some(files) = resolve_data(&args.data)? {
+        spec.path = Some(files.folder.display().to_string());
+    }
     let mut tokenizer = None;
     if let Some(model) = &args.model {
-        let files = ModelFiles::find(model).map_err(PrepareError::from)?;
+        let files = ModelFiles::find(&resolve_model(model)?).map_err(PrepareError::from)?;
         let positions = files.max_positions().map_err(PrepareError::from)?;
         spec = data::within(&spec, positions).map_err(PrepareError::from)?;
         tokenizer = Some(tokenizer_of(&files)?);
@@ -92,6 +99,7 @@ fn layer(args: &InspectArgs) -> Result<Layer, Failure> {
         ),
         ("data.max_length", "--max-length", number(args.max_length)),
         ("data.block_size", "--block-size", number(args.block_size)),
+        ("data.stride", "--stride", number(args.stride)),
     ] {
         if let Some(value) = value {
             layer.set(

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::exit::Exit;
 use crate::generate::GenerateError;
+use crate::hub::HubError;
 use crate::kit::KitError;
 use crate::model::ModelError;
 use crate::plugins::PluginError;
@@ -24,6 +25,8 @@ pub enum Failure {
     Plugin(#[from] PluginError),
     #[error(transparent)]
     Kit(#[from] KitError),
+    #[error(transparent)]
+    Hub(#[from] HubError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
@@ -56,10 +59,13 @@ impl Failure {
             | Self::Kit(KitError::Io { .. })
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
-            Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => Exit::Failure,
+            Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
+                Exit::Failure
+            }
             Self::Spec(_)
             | Self::Plugin(_)
             | Self::Kit(_)
+            | Self::Hub(_)
             | Self::Model(_)
             | Self::Device(_)
             | Self::Generate(_)

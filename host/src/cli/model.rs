@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{aligned, print};
+use crate::hub::resolve_model;
 use crate::model::{
     HeadLayerKind, HeadLayerReport, HeadReport, Inspection, LayerReport, Pooled, WeightSummary,
     grouped,
@@ -13,17 +14,17 @@ use crate::model::{
 /// Columns that the text keeps to, as far as names let it.
 const WIDTH: usize = 100;
 
-/// Shows the model at `path`.
-pub fn inspect(path: &str, as_json: bool) -> Result<Exit, Failure> {
-    let inspection = Inspection::of(path)?;
+/// Shows the model that `name` names: a path, a built-in one or an id of the hub.
+pub fn inspect(name: &str, as_json: bool) -> Result<Exit, Failure> {
+    let inspection = Inspection::of(&resolve_model(name)?)?;
     if as_json {
         let mut value = json!(inspection);
         if let Value::Object(fields) = &mut value {
-            fields.shift_insert(0, "model".to_owned(), json!(path));
+            fields.shift_insert(0, "model".to_owned(), json!(name));
         }
         print(&format!("{value:#}\n"))?;
     } else {
-        print(&text(path, &inspection))?;
+        print(&text(name, &inspection))?;
     }
     Ok(Exit::Ok)
 }

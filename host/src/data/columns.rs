@@ -144,7 +144,9 @@ impl Columns {
         let all = texts.iter().copied().chain(wanted.label);
         let mut named = all.chain(wanted.rejected).peekable();
         let header = if named.peek().is_none() {
-            names.usual_text().is_some() || names.usual_label(&[]).is_some()
+            names.usual_text().is_some()
+                || names.usual_label(&[]).is_some()
+                || wanted.kind == DataKind::Pairs && names.is_of_another_task()
         } else {
             // A row may well hold the number of a column: the class 3 of AG News.
             named.any(|name| name.parse::<usize>().is_err() && names.named(name).is_some())
@@ -188,6 +190,13 @@ struct ColumnNames<'a> {
 }
 
 impl ColumnNames<'_> {
+    /// Whether there are names that texts with labels have: two columns of those are no pairs.
+    fn is_of_another_task(&self) -> bool {
+        let texts = TEXT_NAMES.iter().copied().flatten();
+        let mut known = texts.chain(LABEL_NAMES).chain(REJECTED_NAMES);
+        known.any(|name| self.called(name).is_some())
+    }
+
     fn under_header(&self, texts: &[&str]) -> Result<Columns, DataError> {
         let find = |name: &str| self.named(name).ok_or_else(|| self.missing(name));
         let text = if texts.is_empty() {

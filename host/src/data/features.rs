@@ -3,12 +3,11 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-use yaml_rust2::parser::{Event, EventReceiver, Parser};
-use yaml_rust2::{Yaml, YamlLoader};
+use serde_json::Value;
 
 use super::error::DataError;
 use super::table::{ClassNames, read_error};
+use crate::front_matter::front_matter;
 
 /// Larger files describe no data set.
 const MOST_BYTES: u64 = 16 << 20;
@@ -80,7 +79,7 @@ fn features_of<'a>(description: &'a Value, name: Option<&str>) -> Option<&'a Val
         _ => return None,
     };
     let set = match (name, &sets[..]) {
-        (None, [(_, only)]) => only,
+        (_, [(None, only)]) | (None, [(_, only)]) => only,
         (None, _) => return None,
         (Some(_), _) => sets.iter().find(|(set, _)| *set == name)?.1,
     };
@@ -141,54 +140,6 @@ fn list_of(names: &Value) -> Option<Vec<String>> {
             .map(|class| names.get(&class.to_string()).map(text))
             .collect(),
         _ => None,
-    }
-}
-
-/// The YAML between the first two lines `---` of a README.
-fn front_matter(readme: &str) -> Result<Value, String> {
-    let Some(rest) = readme.trim_start_matches('\u{feff}').strip_prefix("---") else {
-        return Ok(Value::Null);
-    };
-    let Some((yaml, _)) = rest.split_once("\n---") else {
-        return Ok(Value::Null);
-    };
-    // An alias stands for a copy of what it names: a few lines of them fill any memory.
-    let mut aliases = Aliases(0);
-    let scanned = Parser::new_from_str(yaml).load(&mut aliases, true);
-    scanned.map_err(|error| error.to_string())?;
-    if aliases.0 > 0 {
-        return Err("its head has YAML aliases".to_owned());
-    }
-    let documents = YamlLoader::load_from_str(yaml).map_err(|error| error.to_string())?;
-    Ok(documents.first().map_or(Value::Null, json))
-}
-
-struct Aliases(usize);
-
-impl EventReceiver for Aliases {
-    fn on_event(&mut self, event: Event) {
-        self.0 += usize::from(matches!(event, Event::Alias(_)));
-    }
-}
-
-fn json(yaml: &Yaml) -> Value {
-    match yaml {
-        Yaml::String(text) => text.as_str().into(),
-        Yaml::Integer(number) => (*number).into(),
-        Yaml::Real(number) => number.as_str().into(),
-        Yaml::Boolean(value) => (*value).into(),
-        Yaml::Array(values) => values.iter().map(json).collect(),
-        Yaml::Hash(fields) => {
-            let fields = fields.iter().map(|(key, value)| {
-                let key = match json(key) {
-                    Value::String(key) => key,
-                    other => other.to_string(),
-                };
-                (key, json(value))
-            });
-            Value::Object(fields.collect::<Map<_, _>>())
-        }
-        Yaml::Null | Yaml::Alias(_) | Yaml::BadValue => Value::Null,
     }
 }
 

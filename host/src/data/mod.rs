@@ -73,6 +73,7 @@ pub use error::{DataError, Place, Unit};
 pub use inspect::{ColumnFound, Cut, Inspection, Lengths, SplitFound, inspect};
 pub use load::{Label, Text, TextRow, TextRows, TextSplits, load_text};
 pub use source::source_sha256;
+pub(crate) use table::FORMATS;
 pub use text_stream::TextStream;
 pub use tokenise::{tokenise, within};
 pub use tokenizer::{Covered, Encoded, Tokenizer};

@@ -8,10 +8,11 @@ use super::delimited::{self, Dialect};
 use super::error::{DataError, Place, Unit};
 use super::{json_lines, parquet_file};
 
-/// Ends of the names of files that can be read.
-pub(super) const FORMATS: [&str; 6] = ["csv", "tsv", "txt", "jsonl", "json", "parquet"];
+/// Ends of the names of files that can be read, best first: where a data set of the hub has a split in several formats,
+/// the first of these is taken.
+pub const FORMATS: [&str; 6] = ["parquet", "csv", "tsv", "jsonl", "json", "txt"];
 
-/// A line of JSON, and a cell of Parquet, may be that long: more is no row of text, and memory is not taken for it.
+/// A line of JSON may be that long: more is no row of text, and memory is not taken for it.
 pub(super) const MOST_MIB: usize = 64;
 
 /// At least one record, all with the same number of cells.

@@ -143,6 +143,17 @@ impl Tokens {
         self.ids.range(self.range(row))
     }
 
+    /// Tokens of a unit.
+    ///
+    /// # Panics
+    /// When there is no such unit.
+    pub fn length(&self, unit: usize) -> usize {
+        let rows = unit * self.rows_of_a_unit;
+        self.range(rows)
+            .start
+            .abs_diff(self.range(rows + self.rows_of_a_unit - 1).end)
+    }
+
     /// Whether the rows have labels.
     pub fn labelled(&self) -> bool {
         self.labels.is_some()

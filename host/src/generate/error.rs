@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::data::DataError;
+use crate::hub::HubError;
 use crate::model::ModelError;
 use crate::record::RecordError;
 use crate::sweep::PrepareError;
@@ -12,6 +13,8 @@ use crate::sweep::PrepareError;
 /// What can go wrong between a model or a run and its text.
 #[derive(Debug, Error)]
 pub enum GenerateError {
+    #[error(transparent)]
+    Hub(#[from] HubError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
@@ -66,10 +69,11 @@ impl GenerateError {
     /// Whether it is the machine or the program that failed, and not what was given.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            Self::Model(ModelError::Torch(_)) | Self::Record(RecordError::Io { .. })
-        )
+        match self {
+            Self::Hub(error) => error.is_failure(),
+            Self::Model(ModelError::Torch(_)) | Self::Record(RecordError::Io { .. }) => true,
+            _ => false,
+        }
     }
 }
 

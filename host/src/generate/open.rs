@@ -7,6 +7,7 @@ use tch::Device;
 
 use super::{GenerateError, Sampling, Tokens};
 use crate::data::{TextStream, Tokenizer};
+use crate::hub::resolve_recorded_model;
 use crate::model::{Architecture, Model, Options};
 use crate::record::{RunState, is_run, state};
 use crate::spec::{Save, Seeds, Weights};
@@ -34,8 +35,8 @@ impl Writer {
             return Self::of_model(path, device);
         }
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let spec = match state(&folder)? {
-            RunState::Done(record) => record.spec.spec,
+        let (spec, revisions) = match state(&folder)? {
+            RunState::Done(record) => (record.spec.spec, record.result.provenance.revisions),
             RunState::Unfinished(why) => return Err(GenerateError::Unfinished { folder, why }),
             RunState::Absent => {
                 let why = "its folder is empty".to_owned();
@@ -47,11 +48,11 @@ impl Writer {
             Save::Full => Self::of_model(&existing(folder, MODEL_FOLDER)?, device),
             Save::Adapter => {
                 let adapter = existing(folder.clone(), ADAPTER_FILE)?;
-                let model = spec.model.path;
+                let model = resolve_recorded_model(&spec.model.path, revisions.model.as_deref())?;
                 let options = options(spec.model.weights, spec.seeds, device);
                 let base = Model::open(&model, options).map_err(|source| GenerateError::Base {
                     folder,
-                    model: model.clone(),
+                    model: spec.model.path.clone(),
                     source: Box::new(source),
                 })?;
                 Self::of(base, &model, Some(Path::new(&adapter)))

@@ -7,11 +7,13 @@ use super::card::Card;
 use super::client::{Hub, Size, Snapshot};
 use super::error::HubError;
 use super::id::HubId;
-use super::layout::{Config, FORMATS, by_card, by_name, missing_shards};
+use super::layout::{Config, by_card, by_name, missing_shards};
 use super::view;
+use crate::data::FORMATS;
 use crate::nearest::nearest;
 
-const CARD: &str = "README.md";
+/// What a data set says of itself.
+pub const CARD: &str = "README.md";
 /// Where the hub puts its own conversion of data sets in other forms.
 const CONVERTED: &str = "refs/convert/parquet";
 
@@ -21,8 +23,8 @@ pub struct DataFiles {
     pub train: Vec<PathBuf>,
     pub validation: Vec<PathBuf>,
     pub test: Vec<PathBuf>,
-    /// Holds links to them under the usual names, `train.csv` or `train-00000-of-00002.parquet`, and to the data set's
-    /// `README.md`, if it has one.
+    /// Holds links to them under the usual names, `train.csv` or `train-00000-of-00002.parquet`; beside it lies the data
+    /// set's `README.md`, if it has one.
     pub folder: PathBuf,
     /// The commit that they are of.
     pub revision: String,
@@ -131,7 +133,7 @@ fn take(snapshot: &Snapshot<'_>, id: &HubId, configs: &[Config]) -> Result<DataF
         revision: snapshot.commit.clone(),
     };
     let card = Some(folder.join(CARD)).filter(|card| card.is_file());
-    files.folder = view::make(&files, card.as_deref())?;
+    files.folder = view::make(&files, &config.name, card.as_deref())?;
     Ok(files)
 }
 

@@ -6,9 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::card::{Card, CardConfig};
-
-/// Formats of data files, best first: where one split has files of several, the first of these is taken.
-pub const FORMATS: [&str; 6] = ["parquet", "csv", "tsv", "jsonl", "json", "txt"];
+use crate::data::FORMATS;
 
 /// Words in names of files and folders that mean a split, the split's own name first.
 const SPLITS: [(&str, &[&str]); 3] = [

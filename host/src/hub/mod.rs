@@ -29,4 +29,4 @@ mod view;
 pub use data::DataFiles;
 pub use error::HubError;
 pub use id::{HubId, RepoKind};
-pub use resolve::{ModelPlace, locate_model, resolve_data, resolve_model};
+pub use resolve::{ModelPlace, locate_model, resolve_data, resolve_model, resolve_recorded_model};

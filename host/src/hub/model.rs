@@ -8,22 +8,7 @@ use serde::Deserialize;
 use super::client::{Size, Snapshot};
 use super::error::HubError;
 use super::id::HubId;
-
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// Small files that are taken where they are.
-const COMPANIONS: [&str; 8] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-];
+use crate::model::{COMPANIONS, CONFIG, INDEX, WEIGHTS};
 
 /// Weights in formats that are not read, or not without running code.
 const OTHER_WEIGHTS: [&str; 7] = ["bin", "pt", "pth", "ckpt", "h5", "msgpack", "gguf"];
@@ -35,7 +20,7 @@ const OTHER_WEIGHTS: [&str; 7] = ["bin", "pt", "pth", "ckpt", "h5", "msgpack", "
 /// When the repository holds no such model, or a file cannot be had.
 pub fn fetch(snapshot: &Snapshot<'_>, id: &HubId, with_weights: bool) -> Result<(), HubError> {
     need(snapshot, id, CONFIG, CONFIG)?;
-    let companions = COMPANIONS.into_iter().filter(|name| snapshot.has(name));
+    let companions = COMPANIONS.iter().copied().filter(|name| snapshot.has(name));
     let small: Vec<String> = [CONFIG]
         .into_iter()
         .chain(companions)

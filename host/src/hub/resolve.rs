@@ -24,6 +24,17 @@ pub fn resolve_model(text: &str) -> Result<String, HubError> {
     locate_model(text, true).map(|place| place.path)
 }
 
+/// The folder of a model as a record names it: one that has a commit is from the hub, and found as it was then.
+///
+/// # Errors
+/// As [`resolve_model`].
+pub fn resolve_recorded_model(text: &str, commit: Option<&str>) -> Result<String, HubError> {
+    match (commit, HubId::find(RepoKind::Model, text)) {
+        (Some(commit), Ok(Some(id))) => resolve_model(&format!("{}@{commit}", id.repo)),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// As [`resolve_model`], with the commit; the weights are left out where they are drawn at random.
 ///
 /// # Errors

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use super::{Architecture, Builtin, Config, ModelError, ShardIndex, WeightFile};
 use crate::digest::{sha256, sha256_of_file};
 
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
+/// What a model is.
+pub const CONFIG: &str = "config.json";
+pub const WEIGHTS: &str = "model.safetensors";
 /// Says which of several files has which tensor, where [`WEIGHTS`] is absent.
-const INDEX: &str = "model.safetensors.index.json";
+pub const INDEX: &str = "model.safetensors.index.json";
 /// How files of other formats end that may hold what [`WEIGHTS`] should.
 const OTHERS: &[&str] = &["bin", "pt", "pth", "ckpt", "h5", "msgpack", "gguf", "onnx"];
-const TOKENIZER: &[&str] = &[
+const GENERATION: &str = "generation_config.json";
+/// Small files that belong to a model where they are there: how text is written with it, and its tokenizer.
+pub const COMPANIONS: &[&str] = &[
+    GENERATION,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -91,10 +95,9 @@ impl ModelFiles {
     /// # Errors
     /// Where it is unreadable or no JSON object.
     pub fn generation_config(&self) -> Result<Option<Config>, ModelError> {
-        const NAME: &str = "generation_config.json";
-        let bytes = self.read(NAME)?;
+        let bytes = self.read(GENERATION)?;
         bytes
-            .map(|bytes| Config::parse(&bytes, &self.origin(NAME), None))
+            .map(|bytes| Config::parse(&bytes, &self.origin(GENERATION), None))
             .transpose()
     }
 
@@ -118,13 +121,13 @@ impl ModelFiles {
         }
     }
 
-    /// The tokenizer's files that are there: name and bytes.
+    /// Those of [`COMPANIONS`] that are there: name and bytes.
     ///
     /// # Errors
     /// Where one is unreadable.
-    pub fn tokenizer(&self) -> Result<Vec<NamedFile>, ModelError> {
+    pub fn companions(&self) -> Result<Vec<NamedFile>, ModelError> {
         let mut found = Vec::new();
-        for &name in TOKENIZER {
+        for &name in COMPANIONS {
             if let Some(bytes) = self.read(name)? {
                 found.push((name, bytes));
             }

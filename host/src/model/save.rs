@@ -61,7 +61,7 @@ impl Model {
     }
 
     /// Writes the whole model, LoRA merged, as a folder that transformers opens: `config.json`, `model.safetensors` and
-    /// the tokenizer's files. `labels` name the outputs of a head that has labels. The folder appears whole or not at all; one
+    /// the small files that came with the model, its tokenizer's among them. `labels` name the outputs of a head that has labels. The folder appears whole or not at all; one
     /// that is there already is an error.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Model {
         let config = serde_json::to_string_pretty(&self.saved_config(labels))
             .map_err(|error| failed(error.into()))?;
         fs::write(inside.join("config.json"), config + "\n").map_err(failed)?;
-        for (name, bytes) in self.files().tokenizer()? {
+        for (name, bytes) in self.files().companions()? {
             fs::write(inside.join(name), bytes).map_err(failed)?;
         }
         fs::rename(inside, folder).map_err(failed)?;

@@ -1,5 +1,6 @@
 //! A whole split through the model: loss over everything counted, metrics of the task head.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use lorahost_plugin_api::protocol::Metrics;
@@ -14,8 +15,10 @@ use crate::model;
 use crate::plugins::Pass;
 use crate::spec::RunSpec;
 
-/// Rows of one forward pass. Without gradients memory is small, and larger products are faster.
-const ROWS: usize = 64;
+/// Units of one forward pass at most. Without gradients memory is small, and larger products are faster.
+const UNITS: usize = 64;
+/// Tokens of one forward pass at most, but for a unit that is longer by itself: what bounds the memory of long rows.
+const TOKENS: usize = 8192;
 
 /// What a split measured.
 #[derive(Debug)]
@@ -25,22 +28,30 @@ pub struct Evaluation {
     pub metrics: Metrics,
 }
 
-/// Evaluates all rows of a split in their order.
+/// Evaluates all rows of a split in their order, in passes that depend on the rows' lengths alone.
 pub fn evaluate(
     spec: &RunSpec,
     setup: &Setup,
     tokens: &Tokens,
     watch: &mut Watch<'_>,
 ) -> Result<Evaluation, TrainError> {
-    let rows: Vec<u32> = (0..tokens.units() as u32).collect();
+    let passes = passes((0..tokens.units()).map(|unit| tokens.length(unit)));
     let (mut sum, mut count) = (0.0, 0);
     watch
         .call("head", &spec.head, "reset", None)
         .of(|| setup.head.reset())?;
-    for (number, rows) in rows.chunks(ROWS).enumerate() {
+    for (number, units) in passes.into_iter().enumerate() {
         let pass = Pass::Evaluation(number as u64);
         let (model, head) = (&setup.model, &setup.head);
-        let (packed, batch) = packed(tokens, rows, model, head, pass, &spec.head, watch)?;
+        let (packed, batch) = packed(
+            tokens,
+            &units.collect::<Vec<_>>(),
+            model,
+            head,
+            pass,
+            &spec.head,
+            watch,
+        )?;
         let loss = tch::no_grad(|| {
             let pass_of_model = model::Pass::evaluation();
             let hidden = setup.model.forward(&packed, &pass_of_model)?;
@@ -53,7 +64,7 @@ pub fn evaluate(
         count += loss.count;
     }
     if count == 0 {
-        let message = format!("it counts nothing in {} rows", rows.len());
+        let message = format!("it counts nothing in {} rows", tokens.rows());
         return Err(setup.head.fault("forward", message).into());
     }
     let loss = sum / count as f64;
@@ -61,4 +72,39 @@ pub fn evaluate(
         .call("head", &spec.head, "metrics", None)
         .of(|| setup.head.metrics(loss))?;
     Ok(Evaluation { loss, metrics })
+}
+
+/// Consecutive units for each pass, from the number of tokens of each unit.
+fn passes(lengths: impl Iterator<Item = usize>) -> Vec<Range<u32>> {
+    let mut passes: Vec<Range<u32>> = Vec::new();
+    let mut total = 0;
+    for (unit, length) in (0..).zip(lengths) {
+        match passes.last_mut() {
+            Some(pass) if pass.len() < UNITS && total + length <= TOKENS => {
+                pass.end += 1;
+                total += length;
+            }
+            _ => {
+                passes.push(unit..unit + 1);
+                total = length;
+            }
+        }
+    }
+    passes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_bounded_in_units_and_tokens() {
+        assert_eq!(passes([].into_iter()), []);
+        assert_eq!(passes([2; 130].into_iter()), [0..64, 64..128, 128..130]);
+        assert_eq!(passes([4096; 3].into_iter()), [0..2, 2..3]);
+        assert_eq!(
+            passes([1, TOKENS + 1, 1, TOKENS, 1].into_iter()),
+            [0..1, 1..2, 2..3, 3..4, 4..5]
+        );
+    }
 }

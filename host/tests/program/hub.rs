@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::hub_server::{Fault, HubServer, Repository, Seen};
-use crate::sandbox::{Outcome, Sandbox, small};
+use crate::sandbox::{Outcome, Sandbox, copy_model, small, workspace};
 
 /// A sandbox whose model and data are on a hub too, as `org/tiny` and `org/topics`.
 struct World {
@@ -574,4 +574,135 @@ fn a_data_set_is_found_by_its_card_its_names_or_its_conversion() {
             .lorahost(&small(&format!("--data {id} --output {output}b")));
         assert_eq!(offline.code, 0, "{id}: {}", offline.err);
     }
+}
+
+#[test]
+fn every_command_takes_ids() {
+    let world = World::new();
+    let endpoint = world.server.endpoint();
+    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+    let out = |words: &str| {
+        let outcome = world.sandbox.lorahost_with(words, &environment);
+        assert_eq!(outcome.code, 0, "{words}: {}", outcome.err);
+        outcome.out
+    };
+    let local = out("model inspect model").replacen("model\n", "org/tiny\n", 1);
+    assert_eq!(out("model inspect org/tiny"), local);
+    let data = "--model org/tiny --max-length 16";
+    assert_eq!(
+        out(&format!("data inspect org/topics {data}")),
+        out(&format!("data inspect data {data}"))
+    );
+    let absent = world
+        .sandbox
+        .lorahost_with("model inspect org/nothing", &environment);
+    assert!(absent.refused().contains("org/nothing"), "{}", absent.err);
+    let gone = [
+        ("HF_ENDPOINT", "http://127.0.0.1:9"),
+        ("HF_HUB_OFFLINE", ""),
+    ];
+    for words in [
+        "model inspect org/nothing",
+        "data inspect org/nothing",
+        "generate org/nothing --prompt a",
+    ] {
+        let outcome = world.sandbox.lorahost_with(words, &gone);
+        assert_eq!(outcome.code, 1, "{words}: {}", outcome.err);
+        assert!(outcome.err.contains("cannot reach"), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn text_is_written_by_a_decoder_of_the_hub_as_it_was_when_it_was_trained() {
+    let world = World::new();
+    copy_model("decoders/llama", &world.sandbox.path("llama"));
+    let words = fs::read(world.sandbox.path("model/vocab.txt")).unwrap();
+    world.sandbox.write("llama/vocab.txt", words);
+    let files = || {
+        ["config.json", WEIGHTS, "vocab.txt"].map(|name| {
+            let bytes = fs::read(world.sandbox.path("llama").join(name)).unwrap();
+            (name.to_owned(), bytes)
+        })
+    };
+    let first = Repository::of(files());
+    world.server.put("models/org/llama", first.clone());
+    let endpoint = world.server.endpoint();
+    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+    let written = |words: &str| {
+        let words = format!("generate {words} --prompt treaty --max-new-tokens 8 --json");
+        let outcome = world.sandbox.lorahost_with(&words, &environment);
+        assert_eq!(outcome.code, 0, "{words}: {}", outcome.err);
+        let value: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        value["tokens"].clone()
+    };
+    assert_eq!(written("org/llama"), written("llama"));
+
+    let outcome = world.run("--model org/llama --save adapter --output trained");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let run = world.sandbox.runs("trained")[0]
+        .folder
+        .display()
+        .to_string();
+    let before = written(&run);
+    // The model's newest commit has no weights any more.
+    let mut newer = files().to_vec();
+    newer.retain(|(name, _)| name != WEIGHTS);
+    let mut moved = Repository::of(newer);
+    moved
+        .revisions
+        .insert("old".to_owned(), first.revisions["main"].clone());
+    world.server.put("models/org/llama", moved);
+    assert_eq!(written(&run), before);
+}
+
+#[test]
+fn parquet_of_one_of_several_configurations_trains_with_the_names_of_its_card() {
+    let world = World::new();
+    let set = workspace().join("host/src/data/references/parquet/reviews/data");
+    let card = "---\nconfigs:\n- config_name: reviews\n  data_files:\n  - split: train\n    path: reviews/train-*\n- \
+                config_name: other\n  data_files: other/*.csv\ndataset_info:\n- config_name: reviews\n  features:\n  - \
+                name: text\n    dtype: string\n  - name: label\n    dtype:\n      class_label:\n        names:\n          \
+                '0': bad\n          '1': good\n          '2': unseen\n- config_name: other\n  features:\n  - name: \
+                label\n    dtype:\n      class_label:\n        names:\n          '0': left\n          '1': right\n---\n";
+    let mut files = vec![
+        ("README.md".to_owned(), card.as_bytes().to_vec()),
+        (
+            "other/train.csv".to_owned(),
+            b"label,text\n0,a\n1,b\n1,c\n".to_vec(),
+        ),
+    ];
+    for part in 0..2 {
+        let name = format!("train-{part:05}-of-00002.parquet");
+        let bytes = fs::read(set.join(&name)).unwrap();
+        files.push((format!("reviews/{name}"), bytes));
+    }
+    world
+        .server
+        .put("datasets/org/several", Repository::of(files));
+    let endpoint = world.server.endpoint();
+    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+    let names = |id: &str| {
+        let words = format!("data inspect {id} --json");
+        let outcome = world.sandbox.lorahost_with(&words, &environment);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{id}");
+        let found: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        found["label_names"].clone()
+    };
+    assert_eq!(
+        names("org/several:other"),
+        serde_json::json!(["left", "right"])
+    );
+    // The file's own names go before those of the card.
+    let own = serde_json::json!(["negative", "positive"]);
+    assert_eq!(names("org/several:reviews"), own);
+    let outcome = world.run("--data org/several:reviews --output reviews");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert_eq!(
+        world.sandbox.runs("reviews")[0]
+            .record
+            .result
+            .measured
+            .steps,
+        1
+    );
 }

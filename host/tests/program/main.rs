@@ -27,3 +27,4 @@ mod real_text;
 mod references;
 mod sandbox;
 mod streams;
+mod tasks;

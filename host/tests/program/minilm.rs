@@ -11,7 +11,7 @@ use lorahost::spec::{HeadMode, Seeds, Weights};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::references::{Reference, follow};
+use crate::references::{Reference, Task, follow};
 use crate::sandbox::{real, workspace};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -72,7 +72,7 @@ fn twenty_steps_of_minilm_follow_transformers_and_peft() -> Outcome {
         let bytes: Vec<u8> = a.into_iter().flat_map(f32::to_le_bytes).collect();
         fs::write(factors.path().join(format!("{}.f32", layer.name)), bytes)?;
     }
-    follow(folder.path(), &reference, factors.path())
+    follow(Task::Classes, folder.path(), &reference, factors.path())
 }
 
 /// A folder with all-MiniLM-L6-v2 and a classifier, which it lacks: `noise`, and a bias of 0.
