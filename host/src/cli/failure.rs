@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::exit::Exit;
+use crate::check::{CheckError, ChildError};
 use crate::generate::GenerateError;
 use crate::kit::KitError;
 use crate::model::ModelError;
@@ -38,6 +39,10 @@ pub enum Failure {
     Worker(#[from] WorkerError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Child(#[from] ChildError),
     #[error("cannot read {}: {source}", path.display())]
     Input { path: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -53,7 +58,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Prepare(PrepareError::Record(_))
-            | Self::Kit(KitError::Io { .. })
+            | Self::Kit(KitError::Io { .. } | KitError::Check(_))
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => Exit::Failure,
@@ -64,6 +69,7 @@ impl Failure {
             | Self::Device(_)
             | Self::Generate(_)
             | Self::Input { .. }
+            | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(
                 RecordError::NotOurs { .. }
