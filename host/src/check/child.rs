@@ -9,7 +9,7 @@ use std::time::Instant;
 use signal_hook::low_level;
 use thiserror::Error;
 
-use super::case::cases;
+use super::case::Case;
 use super::report::{Finding, Status};
 use super::runner::FILE;
 use super::subject::{Stop, Subject};
@@ -48,8 +48,7 @@ pub fn serve(file: &Path, component: &str, tests: &[String]) -> Result<(), Child
     }
     let subject = Subject::new(file.to_owned(), found);
     for id in tests {
-        let case = cases().iter().find(|case| case.id == id);
-        let case = case.ok_or_else(|| ChildError::Unknown(id.clone()))?;
+        let case = Case::named(id).ok_or_else(|| ChildError::Unknown(id.clone()))?;
         let start = Instant::now();
         let (status, message) = match (case.test)(&subject) {
             Ok(()) => (Status::Passed, None),

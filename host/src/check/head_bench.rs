@@ -90,12 +90,9 @@ impl Bench {
         }
         let rows = LENGTHS.len() as i64;
         let labels = match self.data {
-            DataKind::Classes => Some(
-                (0..rows)
-                    .map(|row| row * row % LABELS.len() as i64)
-                    .collect(),
-            )
-            .map(ints),
+            DataKind::Classes => {
+                Some((0..rows).map(|row| row % LABELS.len() as i64).collect()).map(ints)
+            }
             DataKind::Numbers => Some(normal("numbers", &[rows], Kind::Float)),
             DataKind::Tags => Some(ints(tags)),
             DataKind::Text | DataKind::Blocks | DataKind::Pairs => None,

@@ -16,6 +16,11 @@ const STEPS: u64 = 100;
 /// A learning rate for tests that are not about how far a step goes.
 const RATE: f64 = 0.01;
 
+/// Shape, type and device are looked at where every run looks at them.
+pub fn steps(subject: &Subject) -> Verdict {
+    moves(Descent::lora(subject)?)
+}
+
 pub fn descends(subject: &Subject) -> Verdict {
     let mut best = f64::INFINITY;
     let mut first = 0.0;

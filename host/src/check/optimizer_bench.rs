@@ -203,7 +203,10 @@ impl Descent {
         for (value, of_other) in self.values().iter().zip(other.values()) {
             tch::no_grad(|| value.shallow_clone().copy_(of_other));
         }
-        self.optimizer.load(&other.optimizer.state()?)?;
+        // As from a file: the other one goes on with tensors of its own.
+        let saved = other.optimizer.state()?.into_iter();
+        let saved: Vec<_> = saved.map(|(name, tensor)| (name, tensor.copy())).collect();
+        self.optimizer.load(&saved)?;
         self.steps = other.steps;
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::case::{CREATES, Case, OPENS, cases};
+use super::case::{Case, cases};
 use super::report::{Finding, Report, Status};
 use crate::plugins::PluginFile;
 use crate::sweep::{LastWords, SharedChild, describe, end, kill};
@@ -87,20 +87,17 @@ impl Checker {
             cases,
         };
         let mut findings = target(FILE.to_owned(), of(&|case| case.scope() == FILE)).examine()?;
-        let closed = findings
-            .iter()
-            .find(|finding| finding.test == OPENS && finding.status != Status::Passed);
-        let closed = closed.is_some();
+        let barred = barred(&findings);
         let targets: Vec<Target<'_>> = (file.manifest.components.iter())
             .map(|component| {
                 let name = format!("{}/{}", component.kind, component.name);
                 target(name, of(&|case| case.is_for(&component.kind)))
             })
             .collect();
-        if closed {
+        if let Some(why) = barred {
             let left = targets
                 .iter()
-                .flat_map(|target| target.skip(&target.cases, "the file does not open"));
+                .flat_map(|target| target.skip(&target.cases, &why));
             findings.extend(left);
         } else {
             for of_component in at_once(&targets, Target::examine) {
@@ -127,12 +124,9 @@ impl Target<'_> {
         while findings.len() < self.cases.len() {
             let left = &self.cases[findings.len()..];
             self.some(left, &mut findings)?;
-            let uncreated = findings
-                .iter()
-                .any(|finding| finding.test == CREATES && finding.status != Status::Passed);
-            if uncreated {
+            if let Some(why) = barred(&findings) {
                 let left = &self.cases[findings.len()..];
-                findings.extend(self.skip(left, "it is not created"));
+                findings.extend(self.skip(left, &why));
             }
         }
         Ok(findings)
@@ -249,6 +243,18 @@ impl Running {
         };
         self.last_words.after(reason)
     }
+}
+
+/// Why further tests are not run: one that they build on did not pass.
+fn barred(findings: &[Finding]) -> Option<String> {
+    let gates = |finding: &&Finding| Case::named(&finding.test).is_some_and(|case| case.gate);
+    let mut gates = findings.iter().filter(gates);
+    let closed = gates.find(|finding| finding.status != Status::Passed)?;
+    Some(format!(
+        "it builds on {}, which is {}",
+        closed.test,
+        closed.status.name()
+    ))
 }
 
 /// What `work` makes of every item, on as many threads as there are cores, in the items' order.

@@ -73,7 +73,7 @@ fn as_text(file: &PluginFile, report: &Report) -> String {
             component = &finding.component;
             let _ = writeln!(text, "\n{component}");
         }
-        let _ = writeln!(text, "  {}  {}", finding.status.name(), finding.test);
+        let _ = writeln!(text, "  {:<7}  {}", finding.status.name(), finding.test);
         for line in finding.message.iter().flat_map(|message| message.lines()) {
             let _ = writeln!(text, "           {line}");
         }
