@@ -27,7 +27,13 @@ pub fn descends(subject: &Subject) -> Verdict {
     for rate in RATES {
         let mut descent = Descent::lora(subject)?;
         first = descent.evaluated()?;
-        descent.steps(STEPS, rate)?;
+        for _ in 0..STEPS {
+            // A rate that is too large is no fault of the optimizer's.
+            if !descent.loss().double_value(&[]).is_finite() {
+                break;
+            }
+            descent.steps(1, rate)?;
+        }
         best = best.min(descent.evaluated()?);
         if best <= 0.5 * first {
             return Ok(());
