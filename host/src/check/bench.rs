@@ -65,7 +65,7 @@ impl Trial {
     }
 }
 
-/// W `[fan_out, fan_in]` of a layer, with the variance 1/fan_in.
+/// W `[fan_out, fan_in]` of a layer, with the variance `1/fan_in`.
 pub fn weight(layer: &Layer, kind: Kind) -> Tensor {
     let shape = [layer.fan_out as i64, layer.fan_in as i64];
     let name = format!("weight of {}", layer.name);

@@ -300,9 +300,10 @@ fn by_hand(headline: &str, bench: &Bench, batch: &HeadBatch, loss: f64) -> Optio
             let labels = batch.labels.as_ref()?;
             let counted = labels.ne(IGNORED);
             // Some heads apply the layer to the tokens with labels alone.
-            let outputs = match rows == labels.size()[0] {
-                true => outputs.index_select(0, &counted.nonzero().squeeze_dim(1)),
-                false => outputs,
+            let outputs = if rows == labels.size()[0] {
+                outputs.index_select(0, &counted.nonzero().squeeze_dim(1))
+            } else {
+                outputs
             };
             let labels = labels.masked_select(&counted);
             if outputs.size()[0] != labels.size()[0] {

@@ -91,18 +91,19 @@ impl Bench {
         let rows = LENGTHS.len() as i64;
         let labels = match self.data {
             DataKind::Classes => {
-                Some((0..rows).map(|row| row % LABELS.len() as i64).collect()).map(ints)
+                let classes = (0..rows).map(|row| row % LABELS.len() as i64);
+                Some(ints(&classes.collect::<Vec<_>>()))
             }
             DataKind::Numbers => Some(normal("numbers", &[rows], Kind::Float)),
-            DataKind::Tags => Some(ints(tags)),
+            DataKind::Tags => Some(ints(&tags)),
             DataKind::Text | DataKind::Blocks | DataKind::Pairs => None,
         };
         debug_assert_eq!(tokens.len() as i64, total);
         HeadBatch {
-            tokens: ints(tokens),
+            tokens: ints(&tokens),
             labels,
             bytes: self.bytes(&LENGTHS),
-            offsets: ints(offsets),
+            offsets: ints(&offsets),
         }
     }
 
@@ -155,8 +156,8 @@ impl Bench {
         let places = rows
             .iter()
             .flat_map(|&row| starts[row]..starts[row] + LENGTHS[row]);
-        let places = ints(places.collect());
-        let by_row = ints(rows.iter().map(|&row| row as i64).collect());
+        let places = ints(&places.collect::<Vec<_>>());
+        let by_row = ints(&rows.iter().map(|&row| row as i64).collect::<Vec<_>>());
         let labels = batch.labels.as_ref().map(|labels| match labels.size()[..] {
             [count] if count == batch.tokens.size()[0] => Ok(labels.index_select(0, &places)),
             [count] if count == LENGTHS.len() as i64 => Ok(labels.index_select(0, &by_row)),
@@ -170,7 +171,7 @@ impl Bench {
         }
         let picked = HeadBatch {
             tokens: batch.tokens.index_select(0, &places),
-            offsets: ints(offsets),
+            offsets: ints(&offsets),
             labels: labels.transpose()?,
             bytes: self.bytes(&lengths),
         };
@@ -334,8 +335,8 @@ fn described(layout: &str, outputs: usize) -> Result<HeadLayers, Stop> {
     })
 }
 
-fn ints(values: Vec<i64>) -> Tensor {
-    Tensor::from_slice(&values)
+fn ints(values: &[i64]) -> Tensor {
+    Tensor::from_slice(values)
 }
 
 /// The labels of a batch, if there is one for each token and some do not count.

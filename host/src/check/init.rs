@@ -47,7 +47,7 @@ pub fn ranks(subject: &Subject) -> Verdict {
     Ok(())
 }
 
-/// Bounds on rms(A) sqrt(fan_in): with inputs of variance 1 that is the root mean square of A x.
+/// Bounds on `rms(A) sqrt(fan_in)`: with inputs of variance 1 that is the root mean square of A x.
 const SANE: std::ops::RangeInclusive<f64> = 1e-3..=30.0;
 /// How far apart it may lie between the narrowest and the widest layer; a scale that knows no `fan_in` comes to 4.
 const APART: f64 = 6.0;

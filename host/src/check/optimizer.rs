@@ -13,6 +13,8 @@ use super::subject::{
 const RATES: [f64; 6] = [1.0, 0.3, 0.1, 0.03, 0.01, 0.001];
 /// Steps at each of them.
 const STEPS: u64 = 100;
+/// The multiple of the first loss from which on a rate is given up.
+const FAR: f64 = 1e3;
 /// A learning rate for tests that are not about how far a step goes.
 const RATE: f64 = 0.01;
 
@@ -29,7 +31,8 @@ pub fn descends(subject: &Subject) -> Verdict {
         first = descent.evaluated()?;
         for _ in 0..STEPS {
             // A rate that is too large is no fault of the optimizer's.
-            if !descent.loss().double_value(&[]).is_finite() {
+            let loss = descent.loss().double_value(&[]);
+            if !loss.is_finite() || loss > FAR * first {
                 break;
             }
             descent.steps(1, rate)?;
