@@ -4,6 +4,7 @@
 
 pub mod adapter;
 pub mod atomic;
+pub mod check;
 pub mod cli;
 pub mod data;
 pub mod digest;

@@ -206,6 +206,20 @@ pub enum PluginCommand {
         /// A crate's folder, or CRATE[@VERSION] of the registry
         #[arg(value_name = "PATH|CRATE[@VERSION]")]
         source: String,
+        /// Install without `lorahost plugin check`
+        #[arg(long)]
+        no_check: bool,
+    },
+    /// Test whether a plugin keeps what it promises; each test runs in a process that it may take down
+    Check(CheckArgs),
+    /// Do tests for a parent process
+    #[command(hide = true)]
+    CheckOne {
+        file: PathBuf,
+        /// `KIND/NAME`, or `file`
+        component: String,
+        #[arg(required = true)]
+        tests: Vec<String>,
     },
     /// Write lorahost.lock, which holds the files that are found; `--locked` opens no other
     Lock {
@@ -221,6 +235,36 @@ pub enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What `plugin check` takes.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A plugin, such as `plugins/gaussian_init.so`
+    #[arg(required_unless_present = "list")]
+    pub file: Option<PathBuf>,
+    /// Show the tests, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Only tests with TEXT in their name, such as `init.` or `leaks`
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// The most that one test may take
+    #[arg(long, value_name = "SECONDS", default_value_t = CHECK_TIMEOUT, value_parser = seconds)]
+    pub timeout: f64,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Seconds of a test where nothing is said: far above what any takes.
+pub const CHECK_TIMEOUT: f64 = 60.0;
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number: &f64| (0.001..=1e6).contains(number))
+        .ok_or_else(|| "expected seconds from 0.001 to 1e6".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

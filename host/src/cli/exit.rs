@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything that was asked for was done.
     Ok = 0,
-    /// The machine or the program failed: a disk that is full, a worker that died, a bug.
+    /// The machine or the program failed: a disk that is full, a worker that died, a bug. Or a plugin its check.
     Failure = 1,
     /// What the user gave is wrong: flags, experiment file, plugin, model or data. Nothing was run.
     Usage = 2,

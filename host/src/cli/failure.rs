@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::exit::Exit;
+use crate::check::{CheckError, ChildError};
 use crate::generate::GenerateError;
 use crate::hub::HubError;
 use crate::kit::KitError;
@@ -41,6 +42,10 @@ pub enum Failure {
     Worker(#[from] WorkerError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Child(#[from] ChildError),
     #[error("cannot read {}: {source}", path.display())]
     Input { path: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -56,7 +61,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Prepare(PrepareError::Record(_))
-            | Self::Kit(KitError::Io { .. })
+            | Self::Kit(KitError::Io { .. } | KitError::Check(_))
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
@@ -70,6 +75,7 @@ impl Failure {
             | Self::Device(_)
             | Self::Generate(_)
             | Self::Input { .. }
+            | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(
                 RecordError::NotOurs { .. }

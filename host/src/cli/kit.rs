@@ -3,7 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::args::NewKind;
+use super::args::{CHECK_TIMEOUT, NewKind};
+use super::check::checker;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print;
@@ -47,8 +48,8 @@ fn own_api() -> Option<PathBuf> {
         .find_map(|start| api_of_checkout(&start))
 }
 
-/// Builds and installs.
-pub fn install(source: &str) -> Result<Exit, Failure> {
+/// Builds, tests where that is wanted, and installs.
+pub fn install(source: &str, checked: bool) -> Result<Exit, Failure> {
     let source = Source::parse(source);
     if let Source::Folder(folder) = &source
         && !folder.is_dir()
@@ -59,7 +60,13 @@ pub fn install(source: &str) -> Result<Exit, Failure> {
         };
         return Err(error.into());
     }
-    let installed = kit::install(&source, |_| Ok(()))?;
+    let checker = checker(CHECK_TIMEOUT, None)?;
+    let installed = kit::install(&source, |file| {
+        if checked {
+            kit::sound(&checker, file)?;
+        }
+        Ok(())
+    })?;
     let file = &installed.file;
     let verb = if installed.replaced {
         "replaced"

@@ -8,6 +8,7 @@
 pub mod args;
 pub mod exit;
 
+mod check;
 mod data;
 mod experiment;
 mod failure;
@@ -50,7 +51,15 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
             path,
             api,
         })) => kit::new(*kind, name, path, api.as_deref()),
-        Some(Subcommands::Plugin(PluginCommand::Install { source })) => kit::install(source),
+        Some(Subcommands::Plugin(PluginCommand::Install { source, no_check })) => {
+            kit::install(source, !no_check)
+        }
+        Some(Subcommands::Plugin(PluginCommand::Check(args))) => check::check(args),
+        Some(Subcommands::Plugin(PluginCommand::CheckOne {
+            file,
+            component,
+            tests,
+        })) => check::check_one(file, component, tests),
         Some(Subcommands::Plugin(PluginCommand::Lock { plugin })) => kit::lock(plugin),
         Some(Subcommands::Model(ModelCommand::Inspect { model: path, json })) => {
             model::inspect(path, *json)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::check::CheckError;
 use crate::plugins::PluginError;
 
 /// Why a crate was not made, a plugin not installed, a lock not written or not kept to.
@@ -52,6 +53,14 @@ pub enum KitError {
 
     #[error(transparent)]
     Plugin(#[from] PluginError),
+
+    #[error(transparent)]
+    Check(#[from] CheckError),
+
+    #[error(
+        "{package} does not pass `lorahost plugin check`, --no-check installs it all the same: {findings}"
+    )]
+    Unsound { package: String, findings: String },
 
     #[error("{} is not there: `lorahost plugin lock` writes it", path.display())]
     NoLock { path: PathBuf },

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::KitError;
 use crate::atomic;
+use crate::check::Checker;
 use crate::plugins::{PluginFile, installed_folder};
 
 /// Where a crate's source comes from.
@@ -84,6 +85,27 @@ pub fn install(
     Ok(Installed {
         file: PluginFile::read(&target)?,
         replaced,
+    })
+}
+
+/// Whether a file passes its tests.
+///
+/// # Errors
+/// [`KitError::Unsound`] with those that it does not, and what keeps them from being run.
+pub fn sound(checker: &Checker, file: &PluginFile) -> Result<(), KitError> {
+    let report = checker.check(file)?;
+    let broken = report.broken().map(|finding| {
+        let message = finding.message.as_deref().unwrap_or_default();
+        let first = message.lines().next().unwrap_or_default();
+        format!("{} {} ({first})", finding.component, finding.test)
+    });
+    let findings: Vec<String> = broken.collect();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(KitError::Unsound {
+        package: file.manifest.package.clone(),
+        findings: findings.join("; "),
     })
 }
 

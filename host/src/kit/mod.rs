@@ -6,6 +6,6 @@ mod lock;
 mod scaffold;
 
 pub use error::KitError;
-pub use install::{Installed, Source, install};
+pub use install::{Installed, Source, install, sound};
 pub use lock::{Lock, LockedFile};
 pub use scaffold::{Kind, Scaffold, api_of_checkout};

@@ -141,6 +141,25 @@ impl Component {
         self.raw(message, invocation).map(drop)
     }
 
+    /// Calls a method outside of any kind's protocol; what it answers is dropped.
+    ///
+    /// # Errors
+    /// When the component fails, as it should where it does not know the method.
+    pub(crate) fn call<M: Serialize>(
+        &self,
+        method: &'static str,
+        message: &M,
+    ) -> Result<(), PluginError> {
+        let invocation = Invocation {
+            method,
+            place: "",
+            tensors: &[],
+            scope: Scope::default(),
+            records: false,
+        };
+        self.run(message, invocation)
+    }
+
     fn raw<M: Serialize>(
         &self,
         message: &M,

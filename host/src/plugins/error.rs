@@ -28,6 +28,12 @@ pub enum PluginError {
     Open { path: PathBuf, reason: String },
 
     #[error(
+        "cannot open plugin {}: its manifest in the file and the one that its code gives differ",
+        path.display()
+    )]
+    Manifests { path: PathBuf },
+
+    #[error(
         "plugin file {} is not the one that the plan was made with (sha256 {found}, expected {expected})",
         path.display()
     )]

@@ -59,6 +59,26 @@ impl PluginFile {
             file,
         })
     }
+
+    /// Names of the libraries that the loader brings in for it.
+    ///
+    /// # Errors
+    /// When the file cannot be read again, or has no such list.
+    pub fn libraries(&self) -> Result<Vec<String>, PluginError> {
+        let unreadable = |reason: String| PluginError::Read {
+            path: self.path.clone(),
+            reason,
+        };
+        let bytes = std::fs::read(&self.path).map_err(|error| unreadable(error.to_string()))?;
+        let object = object::File::parse(&*bytes);
+        let named = object.and_then(|object| {
+            let names = object.import_libraries()?;
+            names
+                .map(|library| Ok(String::from_utf8_lossy(library?.name()).into_owned()))
+                .collect()
+        });
+        named.map_err(|error: object::Error| unreadable(error.to_string()))
+    }
 }
 
 fn manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PluginError> {

@@ -102,9 +102,9 @@ fn load(file: &'static PluginFile) -> Result<Library, PluginError> {
             components,
             file,
         }),
-        _ => Err(refused(
-            "its manifest in the file and the one that its code gives differ".to_owned(),
-        )),
+        _ => Err(PluginError::Manifests {
+            path: file.path.clone(),
+        }),
     }
 }
 

@@ -23,5 +23,6 @@ pub use run::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
     TrainSpec, Weights,
 };
+pub(crate) use select::default_of;
 pub use select::{Catalogue, ComponentEntry, check_parameter};
 pub use value::{Origin, Value};

@@ -287,7 +287,7 @@ fn resolve(
 }
 
 /// The manifest's default, a whole number of a float parameter as a float.
-fn default_of(parameter: &Parameter) -> Json {
+pub(crate) fn default_of(parameter: &Parameter) -> Json {
     match (parameter.kind, parameter.default.as_f64()) {
         (ParameterKind::Float, Some(number)) => Json::from(number),
         _ => parameter.default.clone(),

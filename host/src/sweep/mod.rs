@@ -26,6 +26,8 @@ pub use job::{FromWorker, RunJob};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
 pub use prepare::{PrepareError, prepare, tokenizer_of};
+pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
 pub use stop::Stop;
+pub(crate) use worker::take_channels;
 pub use worker::{Executor, WorkerError, worker_main};

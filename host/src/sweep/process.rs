@@ -24,16 +24,21 @@ const LAST_WORDS: usize = 12;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A child that can be killed from another thread while its output is read.
-pub(super) type SharedChild = Arc<Mutex<Child>>;
+pub(crate) type SharedChild = Arc<Mutex<Child>>;
 
 /// A running worker that waits for a run.
 pub(super) struct Worker {
     child: SharedChild,
     input: ChildStdin,
     output: io::Lines<BufReader<ChildStdout>>,
-    last_words: Arc<Mutex<VecDeque<String>>>,
+    last_words: LastWords,
+}
+
+/// The last lines of a child's standard error.
+pub(crate) struct LastWords {
+    lines: Arc<Mutex<VecDeque<String>>>,
     /// Disconnected when the whole of standard error was read.
-    error_output_ended: Receiver<()>,
+    ended: Receiver<()>,
 }
 
 /// How a run left its worker.
@@ -78,15 +83,13 @@ impl Worker {
         };
         let child = Arc::new(Mutex::new(child));
         register(Arc::clone(&child));
-        let last_words = Arc::new(Mutex::new(VecDeque::new()));
-        let error_output_ended = forward(error_output, Arc::clone(&last_words), log);
+        let last_words = LastWords::of(error_output, log);
         let output = BufReader::new(output).lines();
         let mut worker = Self {
             child,
             input,
             output,
             last_words,
-            error_output_ended,
         };
         match worker.next_message() {
             Some(FromWorker::Ready) => Ok(worker),
@@ -96,7 +99,7 @@ impl Worker {
 
     /// Has the worker do a run, to its end or the worker's.
     pub(super) fn run(mut self, job: &RunJob, mut on_event: impl FnMut(Event)) -> Ending {
-        locked(&self.last_words).clear();
+        locked(&self.last_words.lines).clear();
         let mut call: Option<PluginCall> = None;
         // A dead worker takes no input; why it died shows when its output ends.
         if send(&mut self.input, job).is_ok() {
@@ -143,12 +146,26 @@ impl Worker {
     fn reason_of_death(self) -> String {
         drop(self.input);
         let reason = match end(&self.child) {
-            Ok(status) => describe(status),
+            Ok(status) => describe("the worker", status),
             Err(error) => format!("the worker is lost: {error}"),
         };
+        self.last_words.after(reason)
+    }
+}
+
+impl LastWords {
+    /// Listens to standard error; `log` gets every line of it.
+    pub(crate) fn of(error_output: ChildStderr, log: impl Fn(String) + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let ended = forward(error_output, Arc::clone(&lines), log);
+        Self { lines, ended }
+    }
+
+    /// Why a child ended, and with which words; it has ended.
+    pub(crate) fn after(&self, reason: String) -> String {
         // Ends early, by disconnection, when all was read.
-        let _ = self.error_output_ended.recv_timeout(GRACE);
-        let last_words: Vec<String> = locked(&self.last_words).drain(..).collect();
+        let _ = self.ended.recv_timeout(GRACE);
+        let last_words: Vec<String> = locked(&self.lines).drain(..).collect();
         if last_words.is_empty() {
             reason
         } else {
@@ -158,14 +175,14 @@ impl Worker {
 }
 
 /// Kills a child, if it still lives; who waits for it notices.
-pub(super) fn kill(child: &SharedChild) {
+pub(crate) fn kill(child: &SharedChild) {
     if let Err(error) = locked(child).kill() {
         tracing::debug!("cannot kill a worker: {error}");
     }
 }
 
 /// Waits for a child that is about to exit; if it does not, kills it.
-fn end(child: &SharedChild) -> io::Result<ExitStatus> {
+pub(crate) fn end(child: &SharedChild) -> io::Result<ExitStatus> {
     let deadline = Instant::now() + GRACE;
     // The lock is free between two looks, so that another thread can kill.
     while Instant::now() < deadline {
@@ -179,15 +196,16 @@ fn end(child: &SharedChild) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-fn describe(status: ExitStatus) -> String {
+/// How `who` ended.
+pub(crate) fn describe(who: &str, status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.signal(), status.code()) {
         (Some(signal), _) => {
             let name = signal_name(signal).unwrap_or("a signal");
-            format!("the worker was killed by {name} (signal {signal})")
+            format!("{who} was killed by {name} (signal {signal})")
         }
-        (_, Some(code)) => format!("the worker exited with code {code} in the middle of its work"),
-        (None, None) => "the worker ended in an unknown way".to_owned(),
+        (_, Some(code)) => format!("{who} exited with code {code} in the middle of its work"),
+        (None, None) => format!("{who} ended in an unknown way"),
     }
 }
 

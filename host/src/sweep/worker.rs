@@ -83,7 +83,7 @@ pub fn worker_main(executor: &mut dyn Executor) -> Result<(), WorkerError> {
 }
 
 /// Moves the protocol away from file descriptors 0 and 1, which then are the null device and standard error.
-fn take_channels() -> io::Result<(File, File)> {
+pub(crate) fn take_channels() -> io::Result<(File, File)> {
     let input = io::stdin().as_fd().try_clone_to_owned()?;
     let output = io::stdout().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;

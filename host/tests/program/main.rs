@@ -8,6 +8,7 @@
 mod bad_input;
 mod catalogue;
 mod catalogue_init;
+mod check;
 mod cuda;
 mod data;
 mod flags;

@@ -164,7 +164,10 @@ impl TaskHead {
             method: "forward",
             place: &place,
             tensors: &tensors,
-            scope: self.scope(&place, Some(head)),
+            scope: Scope {
+                defaults: Some((hidden.kind(), self.device)),
+                ..self.scope(&place, Some(head))
+            },
             records: true,
         };
         let request = ForwardRequest {
