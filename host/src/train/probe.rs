@@ -50,9 +50,9 @@ impl Probe {
         }
     }
 
-    /// The rows of the first batches of training.
+    /// The units of the first batches of training: rows, or pairs of them.
     fn batches(&self, count: u64) -> Vec<Vec<u32>> {
-        let order = data::order(self.tokens.train.rows(), self.spec.seeds.data, 1);
+        let order = data::order(self.tokens.train.units(), self.spec.seeds.data, 1);
         let batches = order.chunks(self.spec.train.batch_size);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         batches.take(count).map(<[u32]>::to_vec).collect()
