@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::exit::Exit;
+use crate::data::DataError;
 use crate::generate::GenerateError;
 use crate::kit::KitError;
 use crate::model::ModelError;
@@ -52,7 +53,11 @@ impl Failure {
     /// What the user gave wrong is [`Exit::Usage`], all else [`Exit::Failure`].
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Prepare(PrepareError::Record(_))
+            Self::Prepare(
+                PrepareError::Record(_)
+                | PrepareError::Data(DataError::Write { .. })
+                | PrepareError::Model(ModelError::Torch(_)),
+            )
             | Self::Kit(KitError::Io { .. })
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
