@@ -164,8 +164,9 @@ impl Linear {
     /// # Errors
     /// What libtorch reports.
     pub fn after(&self, first: First, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        if self.drops(pass) {
-            return self.beside(&first.apply(x)?, pass);
+        // An observer wants the layer's own input.
+        if self.drops(pass) || observer::present() {
+            return self.forward(&first.apply(x)?, pass);
         }
         native::linear::linear(x, first, &[self.native()])
     }

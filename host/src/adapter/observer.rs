@@ -24,6 +24,11 @@ pub fn observed<T>(observer: Rc<Observer>, body: impl FnOnce() -> T) -> T {
     body()
 }
 
+/// Whether anybody observes.
+pub(super) fn present() -> bool {
+    OBSERVER.with_borrow(Option::is_some)
+}
+
 /// Shows the input of the layer `name` to whoever observes.
 pub(super) fn show(name: &str, x: &Tensor) -> Result<(), TchError> {
     let observer = OBSERVER.with_borrow(Option::clone);

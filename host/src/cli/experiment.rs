@@ -1,6 +1,6 @@
 //! The main job: settings to plan, plan to runs, runs to records, records to tables.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZero;
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -126,7 +126,10 @@ fn report(files: &ResultFiles, sweep: SweepSummary, log: &LogArgs) -> Result<Exi
             let (id, cell) = (&record.spec.id, &record.spec.cell);
             match log.log_format {
                 LogFormat::Json => tracing::error!("run {id} ({cell}) failed: {error}"),
-                LogFormat::Text => eprintln!("lorahost: run {id} ({cell}) failed: {error}"),
+                LogFormat::Text => {
+                    let line = format!("lorahost: run {id} ({cell}) failed: {error}");
+                    let _ = writeln!(io::stderr(), "{line}");
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::exit::Exit;
 use crate::check::{CheckError, ChildError};
+use crate::data::DataError;
 use crate::generate::GenerateError;
 use crate::hub::HubError;
 use crate::kit::KitError;
@@ -60,7 +61,11 @@ impl Failure {
     /// What the user gave wrong is [`Exit::Usage`], all else [`Exit::Failure`].
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Prepare(PrepareError::Record(_))
+            Self::Prepare(
+                PrepareError::Record(_)
+                | PrepareError::Data(DataError::Write { .. })
+                | PrepareError::Model(ModelError::Torch(_)),
+            )
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,

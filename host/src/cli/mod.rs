@@ -1,10 +1,5 @@
 //! The command line: reads arguments, prints, maps errors to exit codes; decides nothing.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "this is where lorahost talks to the terminal"
-)]
-
 pub mod args;
 pub mod exit;
 
@@ -20,6 +15,8 @@ mod output;
 mod plugin;
 mod watch;
 
+use std::io::{self, Write as _};
+
 use args::{Cli, DataCommand, ModelCommand, PluginCommand, Subcommands};
 use exit::Exit;
 use failure::Failure;
@@ -33,7 +30,8 @@ use crate::train::Trainer;
 pub fn run(cli: &Cli) -> Exit {
     logging::start(&cli.log, matches!(cli.command, Some(Subcommands::Worker)));
     dispatch(cli).unwrap_or_else(|failure| {
-        eprintln!("lorahost: {failure}");
+        // Nobody may listen any more, and there is nobody left to tell.
+        let _ = writeln!(io::stderr(), "lorahost: {failure}");
         failure.exit()
     })
 }

@@ -70,7 +70,7 @@ fn unknown(settings: &[String]) -> String {
         return String::new();
     }
     let title = "not known     ";
-    let note = "(these settings have no effect here)";
+    let note = "(a run refuses these settings: remove them if they have no effect)";
     wrapped(title, settings) + &" ".repeat(title.len()) + note + "\n"
 }
 

@@ -1,6 +1,7 @@
 //! Observers of the command line: what a cell trains, said once, and progress as log lines.
 
 use std::collections::HashSet;
+use std::io::{self, Write as _};
 
 use crate::model::Description;
 use crate::record::Event;
@@ -84,7 +85,9 @@ impl Observer for LogProgress<'_> {
                 );
             }
             // A worker's lines are JSON already.
-            Notice::Log { line, .. } => eprintln!("{line}"),
+            Notice::Log { line, .. } => {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
             Notice::Started { .. } | Notice::Event { .. } => {}
         }
     }

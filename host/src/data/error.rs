@@ -37,6 +37,10 @@ impl fmt::Display for Place {
 pub enum DataError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error(
+        "{place} brings the file's keys to more than {most}: all rows are expected to have the same few keys"
+    )]
+    ManyColumns { place: Place, most: usize },
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
 

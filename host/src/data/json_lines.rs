@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 use super::error::{DataError, Place, Unit};
 use super::table::{Cell, MOST_MIB, Record, read_error};
 
+/// Each row has a cell for every key of the file: keys that are data, one or more a row, would fill the memory.
+const MOST_COLUMNS: usize = 1000;
+
 /// The columns, in the order in which their keys first appear, and the rows; a key that a row has not is
 /// [`Cell::Null`] there. Blank lines are no rows.
 pub(super) fn read(
@@ -54,6 +57,13 @@ pub(super) fn read(
                 place: place(),
                 problem: problem(text, &error),
             })?;
+        let unseen = object.keys().filter(|key| !columns.contains_key(*key));
+        if names.len() + unseen.count() > MOST_COLUMNS {
+            return Err(DataError::ManyColumns {
+                place: place(),
+                most: MOST_COLUMNS,
+            });
+        }
         let mut cells = vec![Cell::Null; names.len()];
         for (key, value) in object {
             let at = *columns.entry(key).or_insert_with_key(|key| {
@@ -153,6 +163,21 @@ mod tests {
         assert!(wrong("{\"text\": \"a\"\n").contains("EOF while parsing"));
         let deep = format!("{{\"text\": {}}}", "[".repeat(100_000));
         assert!(wrong(&deep).contains("recursion limit exceeded"));
+    }
+
+    #[test]
+    fn keys_that_are_data_are_refused() {
+        let lines = |count| {
+            (0..count)
+                .map(|n| format!("{{\"{n}\": 1}}\n"))
+                .collect::<String>()
+        };
+        assert_eq!(rows(&lines(1000)).unwrap().0.len(), 1000);
+        assert_eq!(
+            rows(&lines(1001)).unwrap_err(),
+            "line 1001 of a.jsonl brings the file's keys to more than 1000: all rows are expected to have the same few \
+             keys"
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::{Activation, ModelError, activation};
 /// run it, how text is generated with it.
 const WITHOUT_EFFECT: &[&str] = &[
     "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
     "_name_or_path",
     "_num_labels",
     "architectures",
@@ -18,6 +20,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "begin_suppress_tokens",
     "bos_token_id",
     "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
     "decoder_start_token_id",
     "diversity_penalty",
     "do_sample",
@@ -32,9 +35,12 @@ const WITHOUT_EFFECT: &[&str] = &[
     "gradient_checkpointing",
     "id2label",
     "initializer_range",
+    "is_llama_config",
+    "keys_to_ignore_at_inference",
     "label2id",
     "length_penalty",
     "max_length",
+    "max_sequence_length",
     "min_length",
     "model_type",
     "no_repeat_ngram_size",
@@ -58,6 +64,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "task_specific_params",
     "temperature",
     "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tie_weights_",
     "tokenizer_class",
     "top_k",
     "top_p",
@@ -66,6 +74,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "transformers.js_config",
     "transformers_version",
     "typical_p",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_bfloat16",
     "use_cache",
     // Of heads that are not served: DistilBERT's for questions, GPT-2's for several choices, BERT's old poolers.
@@ -83,6 +93,8 @@ const WITHOUT_EFFECT: &[&str] = &[
     "pooler_type",
     // GPT-2's second name of `n_positions`.
     "n_ctx",
+    "n_special",
+    "predict_special_tokens",
 ];
 
 /// A model's `config.json`, read key by key: a setting that is not served here is an error that names it.
@@ -138,6 +150,21 @@ impl Config {
             })
             .map(|(key, _)| key.clone())
             .collect()
+    }
+
+    /// Refuses what [`Config::unread`] finds.
+    ///
+    /// # Errors
+    /// All such settings.
+    pub fn refuse_unread(&self) -> Result<(), ModelError> {
+        let keys = self.unread();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        Err(ModelError::UnknownSettings {
+            origin: self.origin.clone(),
+            keys,
+        })
     }
 
     /// The file, for messages.

@@ -17,6 +17,7 @@ pub(super) fn shape(config: &Config) -> Result<DecoderShape, ModelError> {
         ("pruned_heads", json!({})),
         ("quantization_config", json!(null)),
     ])?;
+    refuse_layer_types(config)?;
     let vocabulary = config.size("vocab_size")?;
     let hidden = config.size("hidden_size")?;
     let heads = config.size("num_attention_heads")?;
@@ -47,6 +48,15 @@ pub(super) fn shape(config: &Config) -> Result<DecoderShape, ModelError> {
 /// Refuses windows that attention does not see beyond.
 pub(super) fn refuse_windows(config: &Config) -> Result<(), ModelError> {
     config.refuse_others(&[("use_sliding_window", json!(false))])?;
+    for of_windows in ["sliding_window", "max_window_layers"] {
+        // Without windows it does not matter how large they would be.
+        let _ = config.present(of_windows);
+    }
+    Ok(())
+}
+
+/// Refuses layers of another kind than full attention.
+fn refuse_layer_types(config: &Config) -> Result<(), ModelError> {
     let key = "layer_types";
     match config.present(key) {
         Some(value)

@@ -37,6 +37,16 @@ pub enum ModelError {
         expected: String,
     },
     #[error(
+        "{origin}: settings that are not known here and may change what the model computes: {}; remove them from \
+         config.json if they have no effect",
+        keys.join(", ")
+    )]
+    UnknownSettings { origin: String, keys: Vec<String> },
+    #[error(
+        "config.json describes more than {most} {what}: no such model is served; see its number of layers and sizes"
+    )]
+    TooLarge { most: i64, what: &'static str },
+    #[error(
         "{origin}: `model_type` is `{found}`, which is not among those known here: {}",
         known.join(", ")
     )]
@@ -89,7 +99,30 @@ pub enum ModelError {
     Torch(#[from] tch::TchError),
 }
 
-/// `what` with every one of `names` and their number: `2 missing: a, b`.
+/// Names that a message lists; of more it tells the number alone.
+const LISTED: usize = 5;
+
+/// `what` with the first of `names` and their number: `2 missing: a, b`.
 pub(crate) fn listed(what: &str, names: &[String]) -> String {
-    format!("{} {what}: {}", names.len(), names.join(", "))
+    let first = names[..names.len().min(LISTED)].join(", ");
+    let rest = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!("{} {what}: {first}{rest}", names.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_ends_with_a_count() {
+        let names: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+        assert_eq!(listed("missing", &names[..2]), "2 missing: 0, 1");
+        assert_eq!(
+            listed("missing", &names),
+            "8 missing: 0, 1, 2, 3, 4 and 3 more"
+        );
+    }
 }

@@ -34,6 +34,11 @@ pub struct Draw {
     pub std: f64,
 }
 
+/// Tensors and numbers in them that a model may have: more is a mistake in `config.json`, found before memory is spent
+/// on it.
+const MOST_TENSORS: i64 = 100_000;
+const MOST_ELEMENTS: i64 = 1 << 38;
+
 /// Gives a model its parameters by name, from a file or drawn, and collects what does not fit.
 #[derive(Debug)]
 pub struct Loader<'a> {
@@ -42,6 +47,7 @@ pub struct Loader<'a> {
     device: Device,
     shapes_only: bool,
     taken: HashSet<String>,
+    elements: i64,
     ignored: Vec<String>,
     missing: Vec<String>,
     wrong: Vec<String>,
@@ -58,6 +64,7 @@ impl<'a> Loader<'a> {
             device,
             shapes_only: false,
             taken,
+            elements: 0,
             ignored,
             missing: Vec::new(),
             wrong: Vec::new(),
@@ -81,9 +88,21 @@ impl<'a> Loader<'a> {
     /// The parameter `name`. One that does not fit is a placeholder until [`Loader::finish`] reports it.
     ///
     /// # Errors
-    /// What libtorch reports.
+    /// More than any model has; what libtorch reports.
     pub fn take(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor, ModelError> {
         self.taken.insert(name.to_owned());
+        self.elements = shape
+            .iter()
+            .fold(1, |count: i64, size| count.saturating_mul(*size))
+            .saturating_add(self.elements);
+        for (count, most, what) in [
+            (self.taken.len() as i64, MOST_TENSORS, "tensors"),
+            (self.elements, MOST_ELEMENTS, "parameters"),
+        ] {
+            if count > most {
+                return Err(ModelError::TooLarge { most, what });
+            }
+        }
         let tensor = match (self.read(name, shape), self.draw) {
             (Some(tensor), _) => tensor,
             (None, Some(_)) if self.shapes_only => placeholder(shape)?,
@@ -223,6 +242,32 @@ mod tests {
         tch::manual_seed(99);
         assert!(first.equal(&other.take("a.weight", &[3, 4], Init::Normal)?));
         assert!(!first.equal(&other.take("c.weight", &[3, 4], Init::Normal)?));
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_without_end_is_refused() -> Result<(), ModelError> {
+        let mut loader = Loader::new(None, Some(draw()), Device::Cpu).shapes_only(true);
+        let endless = (0..).try_for_each(|layer| {
+            let name = format!("{layer}.weight");
+            loader.take(&name, &[8, 8], Init::Normal).map(drop)
+        });
+        assert!(matches!(
+            endless,
+            Err(ModelError::TooLarge {
+                what: "tensors",
+                ..
+            })
+        ));
+        let mut loader = Loader::new(None, Some(draw()), Device::Cpu);
+        let huge = loader.take("a.weight", &[1 << 30, 1 << 30], Init::Normal);
+        assert!(matches!(
+            huge,
+            Err(ModelError::TooLarge {
+                what: "parameters",
+                ..
+            })
+        ));
         Ok(())
     }
 

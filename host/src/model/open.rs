@@ -41,7 +41,9 @@ impl Model {
     /// # Errors
     /// Files that are absent, malformed or do not fit each other; settings that are not served.
     pub fn open(path: &str, options: Options) -> Result<Self, ModelError> {
-        Self::load(path, options, false)
+        let model = Self::load(path, options, false)?;
+        model.refuse_unknown_settings()?;
+        Ok(model)
     }
 
     /// As [`Model::open`], with parameters that have names and shapes but no values: for counting, at once and in no
@@ -208,6 +210,15 @@ impl Model {
             let _ = (layout.describe)(&self.config, 1);
         }
         self.config.unread()
+    }
+
+    /// Refuses a model of which [`Model::unknown_settings`] may say something.
+    ///
+    /// # Errors
+    /// All those settings.
+    pub fn refuse_unknown_settings(&self) -> Result<(), ModelError> {
+        let _ = self.unknown_settings();
+        self.config.refuse_unread()
     }
 
     /// The weight files, where the weights are pretrained.

@@ -123,13 +123,7 @@ fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
             },
         };
         let model = Model::outline(path, options)?;
-        let unknown = model.unknown_settings();
-        if !unknown.is_empty() {
-            tracing::warn!(
-                "{path}: settings that are not known here and have no effect: {}",
-                unknown.join(", ")
-            );
-        }
+        model.refuse_unknown_settings()?;
         for (targets, rank) in targets {
             let targets = Targets::parse(targets).map_err(ModelError::from)?;
             // A head is not there before its plugin runs; the encoder bounds the rank of all other layers.

@@ -50,7 +50,7 @@ impl Probe {
         }
     }
 
-    /// The units of the first batches of training.
+    /// The units of the first batches of training: rows, or pairs of them.
     fn batches(&self, count: u64) -> Vec<Vec<u32>> {
         let order = data::order(self.tokens.train.units(), self.spec.seeds.data, 1);
         let batches = order.chunks(self.spec.train.batch_size);

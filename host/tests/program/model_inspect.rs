@@ -26,20 +26,25 @@ fn gpt2_reads_well() {
 }
 
 #[test]
-fn settings_that_nobody_knows_are_said_and_change_nothing() {
+fn settings_that_nobody_knows_are_refused() {
     let sandbox = Sandbox::new();
     let config = fs::read_to_string(sandbox.path("model/config.json")).unwrap();
-    let strange = config.replacen('{', "{\"norm_type\": \"rms\", \"alibi\": false,", 1);
+    let strange = config.replacen(
+        '{',
+        "{\"norm_type\": \"rms\", \"softcap\": 30, \"alibi\": false,",
+        1,
+    );
     sandbox.write("model/config.json", strange);
     let outcome = sandbox.lorahost("model inspect model");
     assert!(
-        outcome.out.contains("\nnot known     norm_type\n"),
+        outcome.out.contains("\nnot known     norm_type, softcap\n"),
         "{}",
         outcome.out
     );
-    let said = "settings that are not known here and have no effect: norm_type\n";
+    let said = "settings that are not known here and may change what the model computes: norm_type, softcap; \
+                remove them from config.json if they have no effect\n";
     let outcome = sandbox.lorahost(&small("--max-steps 1"));
-    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert_eq!(outcome.code, 2, "{}", outcome.err);
     assert_eq!(outcome.err.matches(said).count(), 1, "{}", outcome.err);
 }
 
