@@ -23,7 +23,7 @@ pub struct Inspection {
     pub architecture: &'static str,
     /// The whole numbers of `config.json`, as they stand there, without the ids of tokens.
     pub sizes: Map<String, Value>,
-    /// Settings that are not known here and have no effect.
+    /// Settings that are not known here: a run refuses them.
     pub unknown_settings: Vec<String>,
     /// The longest sequence, in tokens.
     pub positions: i64,
