@@ -76,7 +76,7 @@ fn what_cannot_be_inspected_is_bad_input() {
         assert_eq!((outcome.code, outcome.out.as_str()), (2, ""), "{words}");
         outcome.err
     };
-    assert!(refused("model inspect absent").contains("no folder absent"));
+    assert!(refused("model inspect absent").contains("no path `absent` is here"));
     sandbox.write("model/config.json", "{\"model_type\": \"mamba\"}");
     assert!(refused("model inspect model").contains("`mamba`"));
     fs::remove_file(sandbox.path("model/config.json")).unwrap();
