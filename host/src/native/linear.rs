@@ -54,7 +54,7 @@ unsafe extern "C" {
 /// # Errors
 /// What libtorch reports.
 pub fn linear(x: &Tensor, layers: &[Layer<'_>]) -> Result<Tensor, TchError> {
-    let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), |tensor| tensor.as_ptr());
+    let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), Tensor::as_ptr);
     let raw: Vec<RawLayer> = layers
         .iter()
         .map(|layer| RawLayer {
