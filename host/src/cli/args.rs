@@ -203,7 +203,7 @@ pub enum PluginCommand {
     },
     /// Build a crate and put its plugin among the installed ones, which are found last
     Install {
-        /// A crate's folder, or CRATE[@VERSION] of the registry
+        /// A crate's folder, or the name of one in the registry
         #[arg(value_name = "PATH|CRATE[@VERSION]")]
         source: String,
         /// Install without `lorahost plugin check`

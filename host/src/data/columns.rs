@@ -361,9 +361,10 @@ mod tests {
         let names = || first.iter().map(|&cell| cell.to_owned());
         Table {
             path: "a.csv".into(),
-            names: match given {
-                true => Names::Given(names().collect()),
-                false => Names::FirstRecord,
+            names: if given {
+                Names::Given(names().collect())
+            } else {
+                Names::FirstRecord
             },
             unit: Unit::Line,
             records: vec![Record {

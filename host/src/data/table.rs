@@ -193,10 +193,12 @@ mod tests {
     }
 
     fn rows(table: &Table) -> Vec<(u64, Vec<&str>)> {
-        let text = |cell| match cell {
-            &Cell::Text(ref text) => text.as_str(),
-            _ => "?",
-        };
+        fn text(cell: &Cell) -> &str {
+            match cell {
+                Cell::Text(text) => text,
+                _ => "?",
+            }
+        }
         table
             .records
             .iter()

@@ -11,7 +11,7 @@ use super::tokens::TokenSplits;
 use crate::spec::DataSpec;
 
 /// The spec with lengths that fit a model of that many positions: `max_length` is at most those, blocks are by default
-/// as long, but no longer than [`LONGEST_BLOCK`], and `stride` is by default a block.
+/// as long, but no longer than 1,024 tokens, and `stride` is by default a block.
 ///
 /// # Errors
 /// When a length that was asked for does not fit.

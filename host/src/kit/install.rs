@@ -141,12 +141,12 @@ fn build(manifest: &Path) -> Result<Library, KitError> {
         .env("CARGO_ENCODED_RUSTFLAGS", shared_remaps()?)
         .env_remove("RUSTFLAGS");
     let messages = output(command)?;
-    let artifacts = messages
+    let mut artifacts = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact");
     // The last artifact is the crate's own; those of its dependencies come before.
-    let library = artifacts.last().and_then(|artifact| {
+    let library = artifacts.next_back().and_then(|artifact| {
         let files = artifact["filenames"].as_array()?.iter();
         let mut files = files.filter_map(|file| file.as_str().map(PathBuf::from));
         Some(Library {

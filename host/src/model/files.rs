@@ -121,7 +121,7 @@ impl ModelFiles {
         }
     }
 
-    /// Those of [`COMPANIONS`] that are there: name and bytes.
+    /// The small files that belong to the model and are there, its tokenizer's among them: name and bytes.
     ///
     /// # Errors
     /// Where one is unreadable.

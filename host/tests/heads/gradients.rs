@@ -80,6 +80,9 @@ fn reward() -> Outcome {
 /// Checks the gradients of a head whose last layer has that many outputs, for LoRA on a frozen layer and for a layer
 /// that learns.
 fn check(head: &TaskHead, batch: &HeadBatch, outputs: i64) -> Outcome {
+    // What arrives at the loss need not be 1.
+    const ARRIVES: f64 = 0.25;
+    const STEP: f64 = 1e-5;
     let learns = |shape: &[i64], seed| values(shape, seed, Kind::Double).set_requires_grad(true);
     let layers = vec![
         Layer {
@@ -104,8 +107,6 @@ fn check(head: &TaskHead, batch: &HeadBatch, outputs: i64) -> Outcome {
     head.layers(&lent.message(Some(Pooled::Last)))?;
     let access: Rc<dyn HeadAccess> = Rc::new(lent);
 
-    // What arrives at the loss need not be 1.
-    const ARRIVES: f64 = 0.25;
     let loss = forward(head, &hidden, batch, &access)?;
     assert!(loss.count > 0);
     (loss.sum * ARRIVES).f_backward()?;
@@ -114,7 +115,6 @@ fn check(head: &TaskHead, batch: &HeadBatch, outputs: i64) -> Outcome {
             .sum
             .double_value(&[]))
     };
-    const STEP: f64 = 1e-5;
     for tensor in &learning {
         let gradient = tensor.grad();
         assert!(gradient.defined(), "of shape {:?}", tensor.size());

@@ -1,5 +1,6 @@
 //! `lorahost generate`: text of a model, and of what a run has trained.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -105,7 +106,8 @@ fn what_cannot_be_written_is_said() {
     without(&untied, "lm_head.weight");
     let words = fs::read_to_string(sandbox.path("llama/vocab.txt")).unwrap();
     copy(&sandbox, "qwen2");
-    let more: String = (0..96).map(|number| format!("more{number}\n")).collect();
+    let mut more = String::new();
+    (0..96).for_each(|number| writeln!(more, "more{number}").unwrap());
     sandbox.write("qwen2/vocab.txt", words + &more);
     copy(&sandbox, "qwen3");
     sandbox.write("qwen3/generation_config.json", r#"{"eos_token_id": "end"}"#);
@@ -143,7 +145,7 @@ fn what_cannot_be_written_is_said() {
         let words = words
             .replace(&nothing.folder.display().to_string(), "nothing/runs/ID")
             .replace(&moved.folder.display().to_string(), "moved/runs/ID");
-        text += &format!("{words}\n    {}\n", message.join("\n    "));
+        writeln!(text, "{words}\n    {}", message.join("\n    ")).unwrap();
     }
     insta::assert_snapshot!(text);
 

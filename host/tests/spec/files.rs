@@ -5,7 +5,7 @@ use std::path::Path;
 use lorahost::spec::{Layer, Plan, RawSpec, schema};
 use serde_json::json;
 
-use crate::catalogue::{plan_file, plan_file_under, standard};
+use crate::catalogue::{entry, plan_file, plan_file_under, standard};
 
 fn flags(assignments: &[&str]) -> Layer {
     let mut layer = Layer::default();
@@ -122,6 +122,8 @@ fn every_key_can_be_set_in_a_file() {
 #[test]
 fn the_committed_experiments_are_valid() {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut components = standard();
+    components.push(entry("head", "causal-lm", &json!([])));
     let mut count = 0;
     for entry in std::fs::read_dir(&configs).unwrap() {
         let path = entry.unwrap().path();
@@ -130,7 +132,7 @@ fn the_committed_experiments_are_valid() {
             .is_some_and(|extension| extension == "toml")
         {
             let layer = Layer::from_file(&path).unwrap_or_else(|error| panic!("{error}"));
-            let plan = RawSpec::new(Some(layer), Layer::default()).plan(&standard());
+            let plan = RawSpec::new(Some(layer), Layer::default()).plan(&components);
             assert!(
                 !plan
                     .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
