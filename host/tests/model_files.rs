@@ -70,10 +70,7 @@ fn weights_that_do_not_fit_are_listed() -> Outcome {
         " and 11 more",
     ]);
     copy.with_config("num_hidden_layers", json!(1))?;
-    copy.refused(&[
-        "16 unexpected: bert.encoder.layer.1.",
-        " and 11 more",
-    ]);
+    copy.refused(&["16 unexpected: bert.encoder.layer.1.", " and 11 more"]);
     Ok(())
 }
 
