@@ -1,5 +1,5 @@
 //! Task heads that a run would take, each with one defect that `lorahost plugin check` finds. All but that classify rows,
-//! or with [`CountsAll`] tokens.
+//! or with `CountsAll` tokens.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
