@@ -308,12 +308,18 @@ extern "C" char* lh_attention(const at::Tensor* const* parts, size_t count, int6
       x.push_back(parts[i]->stride(1) == 1 ? *parts[i] : parts[i]->contiguous());
       columns += parts[i]->size(1);
     }
+    TORCH_CHECK(heads > 0 && kv_heads > 0, heads, " heads of queries and ", kv_heads, " of keys and values");
     const int64_t width = columns / (heads + 2 * kv_heads);
     TORCH_CHECK((count == 1 || count == 3) && width * (heads + 2 * kv_heads) == columns && heads % kv_heads == 0,
                 columns, " columns are not ", heads, " queries and ", kv_heads, " keys and values");
+    TORCH_CHECK(count == 1 || (parts[0]->size(1) == heads * width && parts[1]->size(1) == kv_heads * width),
+                "queries, keys and values of ", columns, " columns do not divide into heads of ", width);
     Sequences all{{offsets, offsets + sequences + 1}, {}, {heads, kv_heads, width, causal, p}};
-    TORCH_CHECK(all.offsets.back() == x[0].size(0), "the offsets end at ", all.offsets.back(), " of ", x[0].size(0),
-                " tokens");
+    for (const at::Tensor& part : x)
+      TORCH_CHECK(part.size(0) == x[0].size(0), "parts of ", x[0].size(0), " and of ", part.size(0), " tokens");
+    TORCH_CHECK(all.offsets.front() == 0 && all.offsets.back() == x[0].size(0) &&
+                    std::is_sorted(all.offsets.begin(), all.offsets.end()),
+                "the offsets do not cut ", x[0].size(0), " tokens into sequences");
     if (keys != nullptr) all.keys.assign(keys, keys + sequences);
     *out = new at::Tensor(Attention::apply(at::TensorList(x), all));
   });

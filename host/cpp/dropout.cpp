@@ -20,7 +20,7 @@
 
 namespace {
 
-constexpr int64_t kLanes = 8;
+constexpr int64_t kGenerators = 8;
 constexpr int64_t kBlock = 4096;
 
 uint64_t splitmix64(uint64_t& state) {
@@ -35,15 +35,15 @@ LORAHOST_VECTORISED
 void fill_bits(uint64_t key, uint64_t block, int64_t words, uint64_t* bits) {
   uint64_t seed = key;
   seed = splitmix64(seed) ^ block;
-  uint64_t s0[kLanes], s1[kLanes], s2[kLanes], s3[kLanes];
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
+  uint64_t s0[kGenerators], s1[kGenerators], s2[kGenerators], s3[kGenerators];
+  for (int64_t lane = 0; lane < kGenerators; ++lane) {
     s0[lane] = splitmix64(seed);
     s1[lane] = splitmix64(seed);
     s2[lane] = splitmix64(seed);
     s3[lane] = splitmix64(seed);
   }
-  for (int64_t word = 0; word < words; word += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
+  for (int64_t word = 0; word < words; word += kGenerators) {
+    for (int64_t lane = 0; lane < kGenerators; ++lane) {
       bits[word + lane] = s0[lane] + s3[lane];
       const uint64_t shifted = s1[lane] << 17;
       s2[lane] ^= s0[lane];
@@ -74,7 +74,7 @@ void each_block(uint64_t key, int64_t start, int64_t count, Use use) {
   for (int64_t at = start; at < start + count;) {
     const int64_t block = at / kBlock, first = at % kBlock;
     const int64_t length = std::min(kBlock - first, start + count - at);
-    const int64_t needed = (first + length + 4 * kLanes - 1) / (4 * kLanes) * kLanes;
+    const int64_t needed = (first + length + 4 * kGenerators - 1) / (4 * kGenerators) * kGenerators;
     fill_bits(key, static_cast<uint64_t>(block), needed, words.data());
     std::memcpy(bits.data(), words.data(), needed * sizeof(uint64_t));
     use(bits.data() + first, at - start, length);

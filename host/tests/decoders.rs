@@ -11,9 +11,9 @@ use lorahost::data::Tokenizer;
 use lorahost::digest::sha256;
 use lorahost::generate::{GenerateError, Sampling, Stop, Tokens};
 use lorahost::model::{Cache, Model, Options, PackedBatch, Pass};
-use lorahost::spec::{HeadMode, Method, Seeds, Weights};
+use lorahost::spec::{HeadMode, Method, Weights};
 use serde::Deserialize;
-use support::{AdamW, close, follow, real, table};
+use support::{AdamW, close, follow, options, pack, real, table};
 use tch::{Device, Kind, Tensor};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -216,7 +216,7 @@ fn dropout_on_attention_needs_no_generator_and_keeps_causality() -> Outcome {
     let path = folder("llama");
     let options = Options {
         dropout: Some(0.5),
-        ..options()
+        ..options(Weights::Pretrained)
     };
     let model = Model::open(path.to_str().ok_or("path")?, options)?;
     let pass = Pass::training(7, 0);
@@ -270,7 +270,10 @@ fn settings_that_are_not_served_are_named() -> Outcome {
             copy.path().join("config.json"),
             serde_json::to_vec(&config)?,
         )?;
-        let error = Model::open(copy.path().to_str().ok_or("path")?, options());
+        let error = Model::open(
+            copy.path().to_str().ok_or("path")?,
+            options(Weights::Pretrained),
+        );
         let message = error.err().ok_or(key)?.to_string();
         assert!(message.contains(&format!("`{key}`")), "{message}");
     }
@@ -312,7 +315,7 @@ fn scores_real_text(test: &str, folder: &Path, name: &str) -> Outcome {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     assert_eq!(sha256(&bytes), reference.sha256, "token ids");
 
-    let mut model = Model::open(folder.to_str().ok_or("path")?, options())?;
+    let mut model = Model::open(folder.to_str().ok_or("path")?, options(Weights::Pretrained))?;
     assert!(tokenizer.vocab_size() as i64 <= model.vocabulary());
     model.build_head("causal", 1)?;
     let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
@@ -409,7 +412,7 @@ fn open(name: &str) -> Result<(Model, Reference), Box<dyn Error>> {
 fn open_at(folder: &Path, weights: Weights) -> Result<Model, Box<dyn Error>> {
     let options = Options {
         weights,
-        ..options()
+        ..options(Weights::Pretrained)
     };
     Ok(Model::open(folder.to_str().ok_or("path")?, options)?)
 }
@@ -423,33 +426,10 @@ fn random_gpt2() -> Result<tempfile::TempDir, Box<dyn Error>> {
     Ok(folder)
 }
 
-fn options() -> Options {
-    let seeds = Seeds {
-        init: 1,
-        data: 1,
-        dropout: 1,
-        head: 1,
-    };
-    Options {
-        weights: Weights::Pretrained,
-        dropout: None,
-        device: Device::Cpu,
-        seeds,
-    }
-}
-
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders")
 }
 
 fn folder(name: &str) -> PathBuf {
     data().join(name)
-}
-
-fn pack(model: &Model, rows: &[Vec<i64>]) -> Result<PackedBatch, Box<dyn Error>> {
-    let mut offsets = vec![0];
-    for row in rows {
-        offsets.push(offsets.last().unwrap_or(&0) + i64::try_from(row.len())?);
-    }
-    Ok(model.pack(&Tensor::from_slice(&rows.concat()), &offsets)?)
 }

@@ -6,10 +6,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use lorahost::adapter::{Factors, Targets};
-use lorahost::model::{Model, Options, PackedBatch, Pass, Pooled, activation};
-use lorahost::spec::{HeadMode, Method, Seeds, Weights};
+use lorahost::model::{Model, PackedBatch, Pass, Pooled, activation};
+use lorahost::spec::{HeadMode, Method, Weights};
 use serde::Deserialize;
-use support::{AdamW, close, follow, real, table};
+use support::{AdamW, close, follow, options, pack, real, table};
 use tch::{Device, Kind, Tensor};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -236,33 +236,10 @@ fn open(family: &str) -> Result<(Model, Reference), Box<dyn Error>> {
     Ok((model, reference))
 }
 
-fn options(weights: Weights) -> Options {
-    let seeds = Seeds {
-        init: 1,
-        data: 1,
-        dropout: 1,
-        head: 1,
-    };
-    Options {
-        weights,
-        dropout: None,
-        device: Device::Cpu,
-        seeds,
-    }
-}
-
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
 fn folder(family: &str) -> PathBuf {
     data().join(family)
-}
-
-fn pack(model: &Model, rows: &[Vec<i64>]) -> Result<PackedBatch, Box<dyn Error>> {
-    let mut offsets = vec![0];
-    for row in rows {
-        offsets.push(offsets.last().unwrap_or(&0) + i64::try_from(row.len())?);
-    }
-    Ok(model.pack(&Tensor::from_slice(&rows.concat()), &offsets)?)
 }

@@ -1,5 +1,8 @@
 //! Model folders that are wrong, and what a model writes.
 
+#[path = "support/options.rs"]
+mod options;
+
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +10,7 @@ use std::path::{Path, PathBuf};
 use lorahost::adapter::{Factors, Role, Targets};
 use lorahost::model::{Model, ModelError, Options, PackedBatch, Pass};
 use lorahost::spec::{HeadMode, Method, Seeds, Weights};
+use options::options;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -537,21 +541,6 @@ fn path(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")
         .join(family)
-}
-
-fn options(weights: Weights) -> Options {
-    let seeds = Seeds {
-        init: 1,
-        data: 1,
-        dropout: 1,
-        head: 1,
-    };
-    Options {
-        weights,
-        dropout: None,
-        device: Device::Cpu,
-        seeds,
-    }
 }
 
 fn batch(model: &Model) -> Result<PackedBatch, ModelError> {

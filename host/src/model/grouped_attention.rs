@@ -3,7 +3,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::PackedBatch;
-use super::attention::Attention;
+use super::attention::{Attention, repeated};
 use super::cache::KeysAndValues;
 use crate::dropout::{Dropout, Pass};
 
@@ -11,16 +11,13 @@ use crate::dropout::{Dropout, Pass};
 #[derive(Debug)]
 pub(crate) struct GroupedAttention {
     attention: Attention,
-    /// Heads that share one head of keys and values.
-    group: i64,
 }
 
 impl GroupedAttention {
     /// `key_heads` divide `heads`; `dropout` falls on the probabilities.
     pub(crate) fn new(heads: i64, key_heads: i64, dropout: Dropout) -> Self {
         Self {
-            attention: Attention::causal(heads, dropout),
-            group: heads / key_heads,
+            attention: Attention::grouped(heads, key_heads, dropout),
         }
     }
 
@@ -32,10 +29,9 @@ impl GroupedAttention {
         batch: &PackedBatch,
         pass: &Pass,
     ) -> Result<Tensor, TchError> {
-        let query = query.f_flatten(1, 2)?;
-        let key = self.repeated(key)?.f_flatten(1, 2)?;
-        let value = self.repeated(value)?.f_flatten(1, 2)?;
-        self.attention.forward([&query, &key, &value], batch, pass)
+        let [query, key, value] = [query, key, value].map(|x| x.f_flatten(1, 2));
+        self.attention
+            .forward([&query?, &key?, &value?], batch, pass)
     }
 
     /// As [`GroupedAttention::forward`], for tokens that go on with the one sequence whose keys and values `past` holds;
@@ -46,15 +42,8 @@ impl GroupedAttention {
         past: &mut KeysAndValues,
     ) -> Result<Tensor, TchError> {
         let (keys, values) = past.extend(key, value)?;
-        attend(query, &self.repeated(keys)?, &self.repeated(values)?)
-    }
-
-    /// Each head of keys or values once for every head that it serves.
-    fn repeated(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        if self.group == 1 {
-            return Ok(x.shallow_clone());
-        }
-        x.f_repeat_interleave_self_int(self.group, 1, None)
+        let group = self.attention.group();
+        attend(query, &repeated(keys, group)?, &repeated(values, group)?)
     }
 }
 

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lorahost::model::{Model, ModelError, Options, Pass};
-use lorahost::spec::{Seeds, Weights};
+use lorahost::spec::Weights;
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
+
+pub use crate::options::options;
 
 pub type Outcome = Result<(), Box<dyn Error>>;
 
@@ -90,21 +92,6 @@ pub fn open(family: &str) -> Result<Model, Box<dyn Error>> {
 
 pub fn open_folder(folder: &Path, options: Options) -> Result<Model, Box<dyn Error>> {
     Ok(Model::open(folder.to_str().ok_or("path")?, options)?)
-}
-
-pub fn options(weights: Weights) -> Options {
-    let seeds = Seeds {
-        init: 1,
-        data: 1,
-        dropout: 1,
-        head: 1,
-    };
-    Options {
-        weights,
-        dropout: None,
-        device: Device::Cpu,
-        seeds,
-    }
 }
 
 /// Hidden states of three rows of 4, 3 and 1 tokens.

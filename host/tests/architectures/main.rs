@@ -2,6 +2,8 @@
 
 mod folder;
 mod gpt2;
+#[path = "../support/options.rs"]
+mod options;
 mod roberta;
 mod saving;
 mod shards;

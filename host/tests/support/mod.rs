@@ -1,10 +1,25 @@
-//! What tests of models share: AdamW, comparisons, saying what was skipped.
+//! What tests of models share: opening, packing, AdamW, comparisons, saying what was skipped.
 
+mod options;
+
+use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use lorahost::adapter::Parameter;
+use lorahost::model::{Model, PackedBatch};
 use tch::{Kind, Tensor};
+
+pub use options::options;
+
+/// Rows of token ids, packed for `model`.
+pub fn pack(model: &Model, rows: &[Vec<i64>]) -> Result<PackedBatch, Box<dyn Error>> {
+    let mut offsets = vec![0];
+    for row in rows {
+        offsets.push(offsets.last().unwrap_or(&0) + i64::try_from(row.len())?);
+    }
+    Ok(model.pack(&Tensor::from_slice(&rows.concat()), &offsets)?)
+}
 
 /// AdamW (arXiv 1711.05101) as `torch.optim.AdamW` has it.
 pub struct AdamW {

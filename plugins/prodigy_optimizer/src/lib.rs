@@ -48,9 +48,8 @@ struct Prodigy {
 #[derive(Default)]
 struct Distance {
     steps: f64,
-    d: f64,
     /// The largest estimate so far.
-    largest: f64,
+    d: f64,
     /// r over d0.
     numerator: f64,
 }
@@ -76,7 +75,6 @@ impl Optimizer for Prodigy {
         }
         self.distance = Distance {
             d: self.d0,
-            largest: self.d0,
             ..Distance::default()
         };
         let moments = group.parameters.iter().map(|parameter| {
@@ -144,12 +142,10 @@ impl Optimizer for Prodigy {
         let Distance {
             steps,
             d,
-            largest,
             numerator,
         } = self.distance;
         state.push_number("steps", steps)?;
         state.push_number("d", d)?;
-        state.push_number("largest", largest)?;
         state.push_number("numerator", numerator)?;
         for moments in &self.moments {
             for (part, tensor) in [
@@ -168,7 +164,6 @@ impl Optimizer for Prodigy {
         self.distance = Distance {
             steps: state.take_number("steps")?,
             d: state.take_number("d")?,
-            largest: state.take_number("largest")?,
             numerator: state.take_number("numerator")?,
         };
         for moments in &mut self.moments {
@@ -199,8 +194,7 @@ impl Distance {
     /// Counts a step with this slope; `weight` takes the numerator to the estimate.
     fn advance(&mut self, beta3: f64, slope: f64, weight: f64) {
         self.numerator = beta3 * self.numerator + slope;
-        self.largest = self.largest.max(self.numerator * weight);
-        self.d = self.largest;
+        self.d = self.d.max(self.numerator * weight);
         self.steps += 1.0;
     }
 }
