@@ -28,4 +28,5 @@ mod real_text;
 mod references;
 mod sandbox;
 mod streams;
+mod studies;
 mod tasks;
