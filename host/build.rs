@@ -10,6 +10,7 @@ const SOURCES: &[&str] = &[
     "blob.cpp",
     "dispatch.cpp",
     "dropout.cpp",
+    "flash.cpp",
     "gradients.cpp",
     "lora.cpp",
     "norm.cpp",

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -122,10 +123,18 @@ def evaluation(job, tokens, lengths):
 
 
 def growth(job, tokens, lengths):
-    """How the cost grows with the rank, the choice of layers and the number of workers."""
+    """How the cost grows with the rank, the choice of layers, the batch, the length of rows and the number of workers."""
     jobs = {f"r={rank}": Host(dict(job, rank=rank), tokens) for rank in (1, 4, 16, 64, 128, 256, 512)}
     for targets in ("attention", "mlp"):
         jobs[f"targets {targets}"] = Host(job, tokens, ["--targets", targets])
+    for size in (8, 128):
+        steps = max(job["steps"] * data.BATCH // size, 4)
+        rows = [row for batch in data.random_batches(job["rows"], steps + 2, size)[2:] for row in batch]
+        of_size = dict(job, steps=steps)
+        jobs[f"batch {size}"] = Host(of_size, sum(job["lengths"][row] for row in rows), ["--batch-size", str(size)])
+    for longest in (16, 32, 64):
+        cut = sum(min(length, longest) for length in lengths)
+        jobs[f"rows cut at {longest}"] = Host(job, cut, ["--max-length", str(longest)])
     for count in (1, 2):
         jobs[f"{count} workers"] = Host(job, tokens, threads=1, workers=count, runs=count)
     return jobs
@@ -150,6 +159,44 @@ def small(job, tokens, lengths):
     }
 
 
+DISTILGPT2 = {
+    **{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 50257, "n_positions": 1024},
+    **{"n_embd": 768, "n_layer": 6, "n_head": 12, "activation_function": "gelu_new", "tie_word_embeddings": True},
+    **{"attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1, "bos_token_id": 50256, "eos_token_id": 50256},
+}
+
+
+def decoder(job, tokens, lengths):
+    """distilgpt2's shape with random weights, r = 16, 8 blocks of 512 tokens of --text a step."""
+    folder = Path(job["train"]).with_name("distilgpt2")
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(DISTILGPT2))
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(Path(_asked(job, "gpt2")) / name, folder)
+    return _blocks(job, str(folder), random=True, batch=8, block=512)
+
+
+def smollm2(job, tokens, lengths):
+    """SmolLM2-135M, r = 16, 4 blocks of 256 tokens of --text a step."""
+    return _blocks(job, _asked(job, "smollm2"), random=False, batch=4, block=256)
+
+
+def _blocks(job, model, random, batch, block):
+    steps = max(job["steps"] // 2, 1)
+    job = dict(job, model=model, random=random, batch=batch, block=block, steps=steps, warm=1)
+    job["rows"] = (steps + 1) * batch
+    job["train"] = _asked(job, "text")
+    job["validation"] = job["train"]
+    tokens = steps * batch * block
+    return {"lorahost": Host(job, tokens), "PEFT": Peer("peft-causal", job)}
+
+
+def _asked(job, name):
+    if not job[name]:
+        raise SystemExit(f"this work needs --{name}")
+    return job[name]
+
+
 def sweep(job, tokens, lengths):
     """A whole sweep: LoRA at 4 ranks and full fine-tuning, 5 learning rates each, an epoch of 1,000 rows, evaluation.
     The peers' figures are extrapolated: from one run of each method for PEFT (evaluation left out), from 3 steps for
@@ -170,7 +217,10 @@ def sweep(job, tokens, lengths):
     }
 
 
-WORKS = {work.__name__: work for work in (encoder, methods, workers, evaluation, small, sweep, growth)}
+WORKS = {
+    work.__name__: work
+    for work in (encoder, methods, workers, evaluation, small, decoder, smollm2, sweep, growth)
+}
 
 
 def measure(entries, repetitions):
@@ -218,6 +268,9 @@ def main():
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"{', '.join(WORKS)} [default: encoder]")
     parser.add_argument("--model", required=True, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--data", required=True, help="AG News: a CSV file with the header label,text")
+    parser.add_argument("--text", help="text of the works decoder and smollm2, for instance WikiText-2")
+    parser.add_argument("--gpt2", help="folder of GPT-2's vocab.json and merges.txt, for the work decoder")
+    parser.add_argument("--smollm2", help="folder of SmolLM2-135M-Instruct, for the work smollm2")
     parser.add_argument("--repetitions", type=int, default=5, help="[default: 5]")
     parser.add_argument("--steps", type=int, default=8, help="steps that one repetition times [default: 8]")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[default: all cores]")
@@ -239,6 +292,7 @@ def main():
         job = {
             **{"model": options.model, "lorahost": str(options.lorahost), **paths},
             **{"rank": 16, "alpha": 32, "lr": 1e-4, "threads": options.threads},
+            **{"text": options.text, "gpt2": options.gpt2, "smollm2": options.smollm2},
             **{"rows": len(rows), "warm": 2, "steps": options.steps, "lengths": lengths},
         }
         batches = data.random_batches(len(rows), job["warm"] + job["steps"])[job["warm"] :]

@@ -31,6 +31,7 @@ class Host:
             command = [
                 *[job["lorahost"], "--quiet", "--model", job["model"], "--train-file", job["train"]],
                 *["--validation-file", job["validation"], "--alpha", str(job["alpha"])],
+                *(_of_blocks(job) if "block" in job else []),
                 *([] if "--rank" in self.flags else ["--rank", str(job["rank"])]),
                 *["--lrs", *rates, "--max-steps", str(steps), "--output", folder],
                 *["--threads", str(self.threads), "--workers", str(self.workers)],
@@ -56,6 +57,14 @@ class Host:
             return started, next(time for event, time in lines if event == "evaluation")
         steps = [time for event, time in lines if event == "step"]
         return steps[max(self.job["warm"], 1) - 1], steps[-1]
+
+
+def _of_blocks(job):
+    return [
+        *["--head", "causal-lm", "--batch-size", str(job["batch"]), "--train-size", str(job["rows"])],
+        *["--set", f"data.block_size={job['block']}", "--validation-size", "1"],
+        *(["--set", "model.weights=random"] if job["random"] else []),
+    ]
 
 
 def _watch(command, folder):

@@ -35,10 +35,17 @@ def write(path, rows):
         writer.writerows(rows)
 
 
-def random_batches(rows, count):
+def random_batches(rows, count, size=BATCH):
     """The first batches of lorahost's first epoch: lists of row numbers."""
     drawn = order(rows)
-    return [drawn[start : start + BATCH] for start in range(0, count * BATCH, BATCH)]
+    return [drawn[start : start + size] for start in range(0, count * size, size)]
+
+
+def blocks(path, tokenizer, length):
+    """A text cut into blocks of tokens as transformers' run_clm.py and lorahost do it."""
+    with open(path, encoding="utf-8") as file:
+        joined = [token for ids in tokenizer(list(file))["input_ids"] for token in ids]
+    return [joined[start : start + length] for start in range(0, len(joined) - length + 1, length)]
 
 
 def grouped_batches(lengths, count):

@@ -1,8 +1,11 @@
 //! The linear layer, with or without LoRA.
 
+use std::cell::OnceCell;
+
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
+use super::lowered::{Full, Lowered};
 use super::{AdapterError, LayerInfo, Parameter, Role, observer};
 use crate::dropout::{Dropout, Pass};
 use crate::native;
@@ -74,6 +77,8 @@ pub struct Linear {
     /// Files have W as `[fan_in, fan_out]`.
     stored_transposed: bool,
     lora: Option<Lora>,
+    /// Where products are made in bfloat16.
+    lowered: OnceCell<Lowered>,
 }
 
 #[derive(Debug)]
@@ -102,6 +107,7 @@ impl Linear {
             tied: false,
             stored_transposed: false,
             lora: None,
+            lowered: OnceCell::new(),
         }
     }
 
@@ -150,7 +156,10 @@ impl Linear {
         for layer in layers {
             observer::show(&layer.name, x)?;
         }
-        if layers.iter().any(|layer| layer.drops(pass)) {
+        if layers
+            .iter()
+            .any(|layer| layer.drops(pass) || layer.lowered.get().is_some())
+        {
             let parts = layers.iter().map(|layer| layer.beside(x, pass));
             return Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 1);
         }
@@ -165,7 +174,7 @@ impl Linear {
     /// What libtorch reports.
     pub fn after(&self, first: First, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         // An observer wants the layer's own input.
-        if self.drops(pass) || observer::present() {
+        if self.drops(pass) || self.lowered.get().is_some() || observer::present() {
             return self.forward(&first.apply(x)?, pass);
         }
         native::linear::linear(x, first, &[self.native()])
@@ -191,6 +200,9 @@ impl Linear {
     /// The plain way, for dropout on the input of the LoRA path, which rules out W + s B A: the two halves, one beside
     /// the other.
     fn beside(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        if let Some(lowered) = self.lowered.get() {
+            return self.below(lowered, x, pass);
+        }
         let mut y = x.f_linear(&self.weight, self.bias.as_ref())?;
         let Some(lora) = &self.lora else { return Ok(y) };
         let input = lora.dropout.forward(x, pass)?;
@@ -198,6 +210,31 @@ impl Linear {
         let mut narrow = input.f_matmul(&lora.a.f_transpose(0, 1)?)?;
         let narrow = narrow.f_mul_scalar_(lora.scale)?;
         y.f_addmm_(&narrow, &lora.b.f_transpose(0, 1)?)
+    }
+
+    /// As [`Linear::beside`], in bfloat16.
+    fn below(&self, lowered: &Lowered, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let Some(lora) = &self.lora else {
+            return lowered.forward(self.full(), x, None);
+        };
+        let input = lora.dropout.forward(x, pass)?;
+        let factors = (&lora.a, &lora.b, lora.scale, &input);
+        lowered.forward(self.full(), x, Some(factors))
+    }
+
+    fn full(&self) -> Full<'_> {
+        Full {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        }
+    }
+
+    /// Makes this layer's products in bfloat16 from now on. What learns stays float32; it has to be settled before what
+    /// that is, and W must not change afterwards but by learning.
+    pub(crate) fn lower(&self) -> Result<(), TchError> {
+        let lowered = Lowered::new(self.full())?;
+        self.lowered.get_or_init(|| lowered);
+        Ok(())
     }
 
     /// Puts LoRA on this layer. The factors are copied to the layer's device as float32.

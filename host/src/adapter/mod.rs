@@ -2,6 +2,7 @@
 
 mod error;
 mod linear;
+mod lowered;
 mod observer;
 mod parameter;
 mod targets;

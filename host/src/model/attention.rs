@@ -7,6 +7,7 @@ use crate::dropout::{Dropout, Pass};
 use crate::native::{
     self,
     attention::{Heads, attention},
+    flash,
 };
 
 /// Bytes to which the start of a matrix must be aligned for products that are equal bit for bit when repeated.
@@ -64,10 +65,37 @@ impl Attention {
         match parts.as_slice() {
             [packed] => {
                 let parts = packed.f_chunk(3, 1)?;
-                self.by_sequence([&parts[0], &parts[1], &parts[2]], batch, pass)
+                self.elsewhere([&parts[0], &parts[1], &parts[2]], batch, pass)
             }
-            parts => self.by_sequence([parts[0], parts[1], parts[2]], batch, pass),
+            parts => self.elsewhere([parts[0], parts[1], parts[2]], batch, pass),
         }
+    }
+
+    /// In libtorch's operators: all sequences in one kernel where there is one, which knows no dropout of ours.
+    fn elsewhere(
+        &self,
+        parts: [&Tensor; 3],
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        // The rotation of queries and keys gives float32, whatever the values are.
+        let kind = parts[2].kind();
+        let [query, key, value] = parts.map(|part| part.f_to_kind(kind));
+        let (query, key, value) = (query?, key?, value?);
+        if !flash::serves(&value) || self.dropout.is_active(pass) {
+            return self.by_sequence([&query, &key, &value], batch, pass);
+        }
+        let width = query.size()[1];
+        let Heads {
+            heads, kv_heads, ..
+        } = self.heads;
+        let split =
+            |part: &Tensor, count: usize| part.f_reshape([-1, count as i64, width / heads as i64]);
+        let query = split(&query, heads)?;
+        let (key, value) = (split(&key, kv_heads)?, split(&value, kv_heads)?);
+        let longest = batch.lengths.iter().copied().max().unwrap_or(0);
+        let (offsets, causal) = (batch.offsets_beside()?, self.heads.causal);
+        flash::attention([&query, &key, &value], offsets, longest, causal)?.f_reshape([-1, width])
     }
 
     /// All sequences in one node of autograd.

@@ -1,5 +1,7 @@
 //! Sequences packed one after another, checked against the model that is to see them.
 
+use std::cell::OnceCell;
+
 use tch::{Kind, TchError, Tensor};
 
 use super::ModelError;
@@ -15,6 +17,8 @@ pub struct PackedBatch {
     pub offsets: Vec<i64>,
     /// Length of each sequence.
     pub lengths: Vec<i64>,
+    /// `offsets` as int32 where `ids` are.
+    offsets_beside: OnceCell<Tensor>,
 }
 
 impl PackedBatch {
@@ -52,6 +56,7 @@ impl PackedBatch {
             positions: Tensor::f_from_slice(&positions)?.f_to_device(ids.device())?,
             offsets: offsets.to_vec(),
             lengths,
+            offsets_beside: OnceCell::new(),
         })
     }
 
@@ -74,6 +79,20 @@ impl PackedBatch {
             positions: batch.positions.f_add_scalar(past)?,
             ..batch
         })
+    }
+
+    /// The offsets as a kernel on the device of `ids` reads them: int32, `[rows + 1]`.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn offsets_beside(&self) -> Result<&Tensor, TchError> {
+        if let Some(offsets) = self.offsets_beside.get() {
+            return Ok(offsets);
+        }
+        let offsets = Tensor::f_from_slice(&self.offsets)?
+            .f_to_kind(Kind::Int)?
+            .f_to_device(self.ids.device())?;
+        Ok(self.offsets_beside.get_or_init(|| offsets))
     }
 
     /// Number of sequences.

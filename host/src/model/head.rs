@@ -2,7 +2,7 @@
 
 use lorahost_plugin_api::protocol::{self, HeadLayers};
 pub use lorahost_plugin_api::protocol::{HeadLayerKind, Pooled};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Activation, Embedding, Init, Loader, ModelError, Norm, Part};
 use crate::adapter::{Linear, ModuleKind, Role};
@@ -239,7 +239,7 @@ impl Head {
     /// An unknown name; what libtorch reports.
     pub fn linear(&self, name: &str, x: &Tensor, pass: &Pass) -> Result<Tensor, ModelError> {
         Ok(match &self.modules[self.position(name)?] {
-            Module::Linear(linear) => linear.forward(x, pass)?,
+            Module::Linear(linear) => linear.forward(x, pass)?.f_to_kind(Kind::Float)?,
             Module::Norm(norm) => norm.forward(x)?,
         })
     }

@@ -1,6 +1,6 @@
 //! The model as a whole: opening it, giving it a head and factors, running its encoder.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{
     Architecture, Cache, Config, Draw, Encoder, Head, HeadLayerKind, Loader, ModelError,
@@ -161,7 +161,7 @@ impl Model {
     /// # Errors
     /// What libtorch reports.
     pub fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
-        self.encoder.forward(batch, pass)
+        Ok(self.encoder.forward(batch, pass)?.f_to_kind(Kind::Float)?)
     }
 
     /// Hidden states `[new, hidden]` of `ids`, the tokens that go on with the one sequence in `cache`; the cache then
@@ -343,6 +343,16 @@ impl Model {
         for part in self.head.iter().flat_map(Head::parts) {
             part.train(full || head == HeadMode::Train);
         }
+    }
+
+    /// Makes the products of all linear layers in bfloat16 from now on. To be called when [`Model::train`] has settled what
+    /// learns, which stays float32; hidden states and what the head's layers give are float32 as before.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn lower(&self) -> Result<(), ModelError> {
+        let lowered = self.linears().into_iter().map(Linear::lower);
+        Ok(lowered.collect::<Result<(), _>>()?)
     }
 
     /// Every parameter, frozen ones too, always in the same order.

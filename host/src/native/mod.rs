@@ -4,6 +4,7 @@ pub mod attention;
 pub mod blob;
 pub mod dispatch;
 pub mod dropout;
+pub mod flash;
 pub mod gradients;
 pub mod linear;
 pub mod norm;

@@ -20,8 +20,8 @@ pub use kind::Device;
 pub use layer::Layer;
 pub use plan::{Execution, MAX_RUNS, Plan, PlannedRun, RawSpec, data_kind};
 pub use run::{
-    DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
-    TrainSpec, Weights,
+    DataSpec, HeadMode, LoraSpec, Method, ModelSpec, Precision, RunSpec, Save, Schedule, Seeds,
+    Selection, TrainSpec, Weights,
 };
 pub(crate) use select::default_of;
 pub use select::{Catalogue, ComponentEntry, check_parameter};

@@ -11,7 +11,7 @@ use super::error::{SpecError, quoted};
 use super::identity::fingerprint;
 use super::kind::{Device, Kind};
 use super::layer::{Layer, Setting};
-use super::run::{DataSpec, Method, RunSpec, Save};
+use super::run::{DataSpec, Method, Precision, RunSpec, Save};
 use super::schema::{Fallback, KEYS, Key};
 use super::select::{Catalogue, select};
 use super::value::Origin;
@@ -415,6 +415,10 @@ fn run_spec(method: &Json, point: &Point<'_>) -> RunSpec {
     }
     let mut spec: RunSpec = serde_json::from_value(Json::Object(run))
         .expect("the schema's keys are the fields of a run");
+    if spec.model.precision == Some(Precision::Float32) {
+        // The same as not to say so, and the same run.
+        spec.model.precision = None;
+    }
     if spec.method == Method::Full && spec.train.save == Save::Adapter {
         spec.train.save = Save::Full;
     }

@@ -68,6 +68,16 @@ pub struct ModelSpec {
     /// Replaces every dropout probability of the model's `config.json`. Like every dropout it is rounded to a multiple
     /// of 2^-16: below 2^-17 there is none.
     pub dropout: Option<f64>,
+    /// Of what the linear layers' products are made; absent for float32.
+    pub precision: Option<Precision>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    Float32,
+    /// What learns, its gradients and everything that plugins see stay float32.
+    Bfloat16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

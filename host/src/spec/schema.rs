@@ -90,6 +90,12 @@ pub const KEYS: &[Key] = &[
     )
     .flag("dropout", "P"),
     key(
+        "model.precision",
+        Kind::Choice(&["float32", "bfloat16"]),
+        Unset("float32"),
+        "Of what the linear layers' products are made; what learns stays float32",
+    ),
+    key(
         "data.path",
         Kind::Path,
         Builtin("builtin:topics"),

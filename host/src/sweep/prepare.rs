@@ -255,6 +255,7 @@ fn cache_name(spec: &RunSpec, sha256_of_model: &str, tokens: &Path) -> String {
         sha256_of_model,
         model.weights,
         model.dropout,
+        model.precision,
         tokens.file_name().map(|name| name.to_string_lossy()),
         [&head.sha256, &head.name],
         head.parameters,

@@ -11,7 +11,7 @@ use super::trainer::Watch;
 use crate::data::TokenSplits;
 use crate::model::{Model, ModelError, Options};
 use crate::plugins::{Component, Library, Optimizer, OptimizerGroup, PluginError, TaskHead};
-use crate::spec::{HeadMode, Method, RunSpec, Selection};
+use crate::spec::{HeadMode, Method, Precision, RunSpec, Selection};
 use crate::sweep::RunJob;
 
 /// A run before its first step.
@@ -51,6 +51,9 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
         .as_ref()
         .map_or(HeadMode::Train, |lora| lora.head_mode);
     model.train(spec.method, head_mode);
+    if spec.model.precision == Some(Precision::Bfloat16) {
+        model.lower()?;
+    }
     let group = group(&model, spec, &multipliers);
     if group.values.is_empty() {
         return Err(TrainError::NothingToTrain);

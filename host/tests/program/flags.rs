@@ -69,6 +69,23 @@ fn dropout_acts_in_training_alone() {
 }
 
 #[test]
+fn products_in_bfloat16_stay_near_those_in_float32() {
+    for flags in ["", "--full-finetune"] {
+        let sandbox = Sandbox::new();
+        sandbox.train(&format!(
+            "{flags} --dropout 0.1 --set model.precision=float32,bfloat16"
+        ));
+        let runs: Vec<Run> = sandbox.cells("out").into_values().collect();
+        let [low, exact] = runs.as_slice() else {
+            panic!("{} runs", runs.len())
+        };
+        assert_eq!(low.losses().len(), exact.losses().len());
+        assert_ne!(low.losses(), exact.losses());
+        close(&low.losses(), &exact.losses(), 0.02);
+    }
+}
+
+#[test]
 fn schedules_and_warm_up_set_the_rate_of_each_step() {
     let (_sandbox, runs) = axis("--schedule constant linear cosine --warmup 0 2");
     let rates = |name: &str| runs[name].rates();

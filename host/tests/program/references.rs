@@ -213,6 +213,7 @@ fn spec(
             path: model.display().to_string(),
             weights: Weights::Pretrained,
             dropout: Some(0.0),
+            precision: None,
         },
         data: no_data(task.kind()),
         lora: lora.then(|| LoraSpec {

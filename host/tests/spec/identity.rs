@@ -47,6 +47,7 @@ fn model() -> impl Strategy<Value = ModelSpec> {
                 Weights::Pretrained
             },
             dropout,
+            precision: None,
         }
     })
 }
