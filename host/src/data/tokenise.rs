@@ -5,9 +5,7 @@ use lorahost_plugin_api::protocol::DataKind;
 use super::blocks::blocks_of;
 use super::error::DataError;
 use super::load::{Label, Text, TextRows, TextSplits};
-use super::token_file::{
-    Common, Labels, Layout, NO_TAG, SplitContent, Truncation, bytes_of,
-};
+use super::token_file::{Common, Labels, Layout, NO_TAG, SplitContent, Truncation, bytes_of};
 use super::tokenizer::{Encoded, Tokenizer};
 use super::tokens::TokenSplits;
 use crate::spec::DataSpec;

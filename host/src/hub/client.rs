@@ -293,7 +293,9 @@ impl Snapshot<'_> {
             reason,
         };
         let mut bytes = part(http, &file.url, 0..8)?;
-        let length = bytes.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+        let length = bytes
+            .first_chunk()
+            .map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
         if length > LARGEST_HEADER.min(file.size.saturating_sub(8)) {
             return Err(wrong(format!(
                 "it has {} bytes, and its header is said to have {length}",

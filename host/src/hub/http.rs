@@ -237,10 +237,7 @@ impl Answer {
     pub fn read(self, limit: u64, what: &'static str) -> Result<Vec<u8>, HubError> {
         let url = self.url.clone();
         let mut bytes = Vec::new();
-        let read = self
-            .into_reader()
-            .take(limit + 1)
-            .read_to_end(&mut bytes);
+        let read = self.into_reader().take(limit + 1).read_to_end(&mut bytes);
         if bytes.len() as u64 > limit {
             return Err(HubError::TooLarge { url, what, limit });
         }

@@ -435,7 +435,11 @@ mod tests {
         assert_eq!(missing_shards(&files), ["d/train-00001-of-00003.parquet"]);
         assert!(missing_shards(&names(&["train-00000-of-00001.csv"])).is_empty());
         // Whatever a name says of how many there are.
-        let absurd = names(&["a-00001-of-99999.csv", "b-00000-of-00003.csv", "c-7-of-8.csv"]);
+        let absurd = names(&[
+            "a-00001-of-99999.csv",
+            "b-00000-of-00003.csv",
+            "c-7-of-8.csv",
+        ]);
         assert_eq!(
             missing_shards(&absurd),
             [

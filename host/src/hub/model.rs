@@ -31,10 +31,7 @@ pub fn fetch(snapshot: &Snapshot<'_>, id: &HubId, with_weights: bool) -> Result<
 ///
 /// # Errors
 /// As [`fetch`].
-pub fn fetch_all_but_weights(
-    snapshot: &Snapshot<'_>,
-    id: &HubId,
-) -> Result<Vec<String>, HubError> {
+pub fn fetch_all_but_weights(snapshot: &Snapshot<'_>, id: &HubId) -> Result<Vec<String>, HubError> {
     need(snapshot, id, CONFIG, CONFIG)?;
     // Told before anything is fetched.
     check_weights(snapshot, id)?;
