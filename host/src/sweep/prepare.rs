@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use serde_json::json;
 use tch::Device;
@@ -177,7 +176,7 @@ struct PreparedModel {
     path: String,
     sha256: String,
     positions: usize,
-    tokenizer: Rc<Tokenizer>,
+    tokenizer: Tokenizer,
 }
 
 impl PreparedModel {
@@ -194,7 +193,7 @@ impl PreparedModel {
             },
             sha256: files.sha256(weights == Weights::Pretrained)?,
             positions: files.max_positions()?,
-            tokenizer: Rc::new(tokenizer),
+            tokenizer,
         })
     }
 }

@@ -284,6 +284,20 @@ fn a_transfer_that_hardly_brings_anything_ends() {
     let error = world.fails(1, "--model org/tiny");
     assert!(error.contains("broke off at 30 of"), "{error}");
     assert!(error.contains("3 times"), "{error}");
+
+    // One that brings something each time, and each time ends.
+    let mut files = model(&world.sandbox);
+    files.retain(|(name, _)| name != WEIGHTS);
+    files.push((WEIGHTS.to_owned(), vec![b'x'; 8 << 20]));
+    world.server.put("models/org/large", Repository::of(files));
+    let pieces = Fault::Cut {
+        after: 70_000,
+        times: 1000,
+    };
+    world.server.fault(WEIGHTS, pieces);
+    let error = world.fails(1, "--model org/large");
+    assert!(error.contains("broke off at 7000000 of"), "{error}");
+    assert!(error.contains("100 times"), "{error}");
 }
 
 #[test]
