@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{aligned, print};
 use crate::data::{self, Inspection, SplitFound};
-use crate::hub::{resolve_data, resolve_model};
+use crate::hub::{locate_model, resolve_data};
 use crate::model::ModelFiles;
 use crate::plugins::{Registry, search_folders};
 use crate::spec::{Layer, Origin, RawSpec, Value, data_kind};
@@ -63,7 +63,8 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     }
     let mut tokenizer = None;
     if let Some(model) = &args.model {
-        let files = ModelFiles::find(&resolve_model(model)?).map_err(PrepareError::from)?;
+        let place = locate_model(model, false)?;
+        let files = ModelFiles::find(&place.path).map_err(PrepareError::from)?;
         let positions = files.max_positions().map_err(PrepareError::from)?;
         spec = data::within(&spec, positions).map_err(PrepareError::from)?;
         tokenizer = Some(tokenizer_of(&files)?);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{aligned, print};
-use crate::hub::resolve_model;
+use crate::hub::outline_model;
 use crate::model::{
     HeadLayerKind, HeadLayerReport, HeadReport, Inspection, LayerReport, Pooled, WeightSummary,
     grouped,
@@ -14,9 +14,10 @@ use crate::model::{
 /// Columns that the text keeps to, as far as names let it.
 const WIDTH: usize = 100;
 
-/// Shows the model that `name` names: a path, a built-in one or an id of the hub.
+/// Shows the model that `name` names: a path, a built-in one or an id of the hub, whose weights stay there.
 pub fn inspect(name: &str, as_json: bool) -> Result<Exit, Failure> {
-    let inspection = Inspection::of(&resolve_model(name)?)?;
+    let outline = outline_model(name)?;
+    let inspection = Inspection::of(&outline.path)?;
     if as_json {
         let mut value = json!(inspection);
         if let Value::Object(fields) = &mut value {

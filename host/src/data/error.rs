@@ -108,6 +108,16 @@ pub enum DataError {
     LongLine { place: Place, most: usize },
     #[error("cannot read {} as Parquet: {problem}; the file may be cut short or damaged", path.display())]
     Parquet { path: PathBuf, problem: String },
+    #[error(
+        "the {bytes} bytes of {} unpack to more than {most}: no text is packed so well; if it is sound, convert it to \
+         JSON Lines or CSV",
+        path.display()
+    )]
+    Unpacks {
+        path: PathBuf,
+        bytes: u64,
+        most: u64,
+    },
 
     #[error(
         "no column `{name}` in {}{}; {present}",

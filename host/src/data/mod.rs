@@ -77,4 +77,4 @@ pub(crate) use table::FORMATS;
 pub use text_stream::TextStream;
 pub use tokenise::{tokenise, within};
 pub use tokenizer::{Covered, Encoded, Tokenizer};
-pub use tokens::{BatchLabels, SpecialTokens, TokenSplits, Tokens};
+pub use tokens::{BatchLabels, SpecialTokens, TokenSplits, Tokens, Truncation};

@@ -14,15 +14,39 @@ use serde_json::Value;
 
 use super::error::{DataError, Unit};
 use super::features::class_names;
-use super::parquet_pages::CheckedPages;
+use super::parquet_pages::{Budget, CheckedPages};
 use super::table::{Cell, ClassNames, Names, Record, Table};
 
 /// Records that are read at a time, so that no count that the file claims takes memory by itself.
 const CHUNK: usize = 1024;
 
+/// What a file may unpack to: this much whatever its size, since labels pack well, and so many times its size.
+const LEAST_UNPACKED: u64 = 1 << 30;
+const UNPACKED_TIMES: u64 = 32;
+
 /// Reads all row groups; the names of classes are those that `datasets` writes into the file.
 pub(super) fn read(file: impl ChunkReader + 'static, path: &Path) -> Result<Table, DataError> {
+    let most = UNPACKED_TIMES
+        .saturating_mul(file.len())
+        .saturating_add(LEAST_UNPACKED);
+    read_within(file, path, most)
+}
+
+/// As [`read`], of a file that may unpack to `most` bytes.
+fn read_within(
+    file: impl ChunkReader + 'static,
+    path: &Path,
+    most: u64,
+) -> Result<Table, DataError> {
+    let (length, budget) = (file.len(), Budget::of(most));
     let failed = |error: ParquetError| {
+        if budget.is_spent() {
+            return DataError::Unpacks {
+                path: path.to_owned(),
+                bytes: length,
+                most,
+            };
+        }
         let text = error.to_string();
         let problem = text.strip_prefix("Parquet error: ").unwrap_or(&text);
         DataError::Parquet {
@@ -30,14 +54,13 @@ pub(super) fn read(file: impl ChunkReader + 'static, path: &Path) -> Result<Tabl
             problem: problem.lines().next().unwrap_or_default().to_owned(),
         }
     };
-    let length = file.len();
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let columns = columns(schema);
     let mut records: Vec<Record> = Vec::new();
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(failed)?;
-        append(&mut records, &columns, group.as_ref(), length).map_err(failed)?;
+        append(&mut records, &columns, group.as_ref(), length, &budget).map_err(failed)?;
     }
     Ok(Table {
         path: path.to_owned(),
@@ -176,6 +199,7 @@ fn append(
     columns: &[Column],
     group: &dyn RowGroupReader,
     length: u64,
+    budget: &Budget,
 ) -> Result<(), ParquetError> {
     check_places(group.metadata(), length)?;
     let rows = usize::try_from(group.metadata().num_rows())
@@ -183,8 +207,10 @@ fn append(
     let mut cells = Vec::with_capacity(columns.len());
     for column in columns {
         let of_column = match column.form {
-            Form::Value { leaf } => Some(read_column(group, leaf, None, rows)?),
-            Form::List { leaf, filled } => Some(read_column(group, leaf, Some(filled), rows)?),
+            Form::Value { leaf } => Some(read_column(group, leaf, None, rows, budget)?),
+            Form::List { leaf, filled } => {
+                Some(read_column(group, leaf, Some(filled), rows, budget)?)
+            }
             Form::Other(_) => None,
         };
         cells.push(of_column.map(Vec::into_iter));
@@ -194,6 +220,7 @@ fn append(
             "it has no column of text or numbers".to_owned(),
         ));
     }
+    budget.take(rows.saturating_mul(columns.len()), size_of::<Cell>())?;
     for _ in 0..rows {
         let row = columns.iter().zip(&mut cells);
         let row = row.map(|(column, cells)| match column.form {
@@ -237,6 +264,7 @@ fn read_column(
     leaf: usize,
     filled: Option<i16>,
     rows: usize,
+    budget: &Budget,
 ) -> Result<Vec<Cell>, ParquetError> {
     let description = group.metadata().column(leaf).column_descr();
     let shape = Shape {
@@ -246,12 +274,13 @@ fn read_column(
         rows,
     };
     let text = |value: &ByteArray| {
+        budget.take(value.len(), 1)?;
         str::from_utf8(value.data())
             .map(|text| Cell::Text(text.to_owned()))
             .map_err(|_| ParquetError::General("a text that is not UTF-8".to_owned()))
     };
     let int = |value: i64| Ok(Cell::Int(value));
-    let pages = CheckedPages::new(group.get_column_page_reader(leaf)?);
+    let pages = CheckedPages::new(group.get_column_page_reader(leaf)?, budget.clone());
     match get_column_reader(
         group.metadata().column(leaf).column_descr_ptr(),
         Box::new(pages),
@@ -345,6 +374,11 @@ fn read_cells<T: DataType>(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
+
+    use parquet::data_type::{ByteArrayType, Int32Type};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
 
     use super::*;
 
@@ -423,6 +457,52 @@ mod tests {
             });
         assert_eq!(table.records, expected.collect::<Vec<_>>());
         assert!(table.class_names.is_empty());
+    }
+
+    /// A file with one column, `column` of a message, that has `values` with these levels.
+    fn packed<T: DataType>(column: &str, values: &[T::T], levels: [&[i16]; 2]) -> bytes::Bytes {
+        let schema = parse_message_type(&format!("message rows {{ {column} }}")).unwrap();
+        let mut bytes = Vec::new();
+        let mut file =
+            SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::default()).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let mut writer = group.next_column().unwrap().unwrap();
+        let [defined, repeated] = levels.map(|level| (!level.is_empty()).then_some(level));
+        let typed = writer.typed::<T>();
+        typed.write_batch(values, defined, repeated).unwrap();
+        writer.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+        bytes.into()
+    }
+
+    #[test]
+    fn a_small_file_that_unpacks_to_much_is_refused() {
+        let text = ByteArray::from("x".repeat(1000).as_str());
+        let texts = packed::<ByteArrayType>(
+            "REQUIRED BYTE_ARRAY text (UTF8);",
+            &vec![text; 2000],
+            [&[], &[]],
+        );
+        // One row whose list has so many elements.
+        let mut repeated = vec![1; 100_000];
+        repeated[0] = 0;
+        let list = packed::<Int32Type>(
+            "REPEATED INT32 tags;",
+            &vec![7; 100_000],
+            [&vec![1; 100_000], &repeated],
+        );
+        for (file, rows) in [(texts, 2000), (list, 1)] {
+            assert!(file.len() < 20_000, "{}", file.len());
+            let path = Path::new("a.parquet");
+            let refused = read_within(file.clone(), path, 1 << 20).unwrap_err();
+            let expected = format!(
+                "the {} bytes of a.parquet unpack to more than 1048576",
+                file.len()
+            );
+            assert!(refused.to_string().starts_with(&expected), "{refused}");
+            assert_eq!(read(file, path).unwrap().records.len(), rows);
+        }
     }
 
     #[test]

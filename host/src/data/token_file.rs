@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `lorahost` |
-//! | 4 | version of the format, 2 |
+//! | 4 | version of the format, 3 |
 //! | 4 | n, length of the header |
 //! | n | [`Header`] as JSON |
 //! | | for train, validation, test in turn: |
@@ -29,7 +29,7 @@ use super::error::DataError;
 use crate::atomic;
 
 const MAGIC: &[u8; 8] = b"lorahost";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const SPLITS: [&str; 3] = ["train", "validation", "test"];
 
 /// The tag of a token that has none.
@@ -44,6 +44,28 @@ pub struct SpecialTokens {
     pub all: Vec<u32>,
 }
 
+/// How many texts lost their end to the longest row; blocks lose none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truncation {
+    pub texts: usize,
+    /// Those of them that were cut.
+    pub cut: usize,
+    /// Tokens of the longest text before it was cut.
+    pub longest: usize,
+}
+
+impl Truncation {
+    /// That of both together.
+    fn and(self, other: Self) -> Self {
+        Self {
+            texts: self.texts + other.texts,
+            cut: self.cut + other.cut,
+            longest: self.longest.max(other.longest),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
@@ -51,6 +73,8 @@ pub(super) struct Header {
     pub vocab_size: usize,
     pub label_names: Vec<String>,
     pub special: SpecialTokens,
+    /// Of all splits together.
+    pub truncation: Truncation,
     /// Train, validation, test.
     pub splits: [SplitHeader; 3],
 }
@@ -100,6 +124,7 @@ pub(super) struct SplitContent {
     pub labels: Labels,
     /// Of blocks, one a row.
     pub bytes: Vec<u64>,
+    pub truncation: Truncation,
 }
 
 /// Labels of a split, all of the same kind.
@@ -129,6 +154,10 @@ pub(super) fn bytes_of(common: Common, splits: &[SplitContent; 3]) -> Vec<u8> {
         vocab_size: common.vocab_size,
         label_names: common.label_names,
         special: common.special,
+        truncation: splits
+            .iter()
+            .map(|split| split.truncation)
+            .fold(Truncation::default(), Truncation::and),
         splits: std::array::from_fn(|split| SplitHeader {
             rows: splits[split].ids.len(),
             tokens: splits[split].ids.iter().map(Vec::len).sum(),

@@ -5,7 +5,7 @@ use lorahost_plugin_api::protocol::DataKind;
 use super::blocks::blocks_of;
 use super::error::DataError;
 use super::load::{Label, Text, TextRows, TextSplits};
-use super::token_file::{Common, Labels, Layout, NO_TAG, SplitContent, bytes_of};
+use super::token_file::{Common, Labels, Layout, NO_TAG, SplitContent, Truncation, bytes_of};
 use super::tokenizer::{Encoded, Tokenizer};
 use super::tokens::TokenSplits;
 use crate::spec::DataSpec;
@@ -54,7 +54,7 @@ pub fn tokenise(
 ) -> Result<TokenSplits, DataError> {
     let split = |name: &'static str, rows: &TextRows, size: Option<usize>| match text.kind {
         DataKind::Blocks => blocks_of(name, rows, size, tokenizer, spec),
-        _ => rows_of(name, rows, tokenizer, spec.max_length),
+        _ => rows_of(rows, tokenizer, spec.max_length),
     };
     let splits = [
         split("train", &text.train, spec.train_size)?,
@@ -71,7 +71,6 @@ pub fn tokenise(
 }
 
 fn rows_of(
-    name: &str,
     rows: &TextRows,
     tokenizer: &Tokenizer,
     max_length: usize,
@@ -91,13 +90,18 @@ fn rows_of(
             place: rows.place(at / texts_of_a_row),
         });
     }
-    let cut = encoded.iter().filter(|encoded| encoded.cut).count();
-    if cut > 0 {
-        tracing::info!(
-            "{cut} of {} {name} texts are longer than {max_length} tokens and lose their end",
-            encoded.len()
-        );
-    }
+    content.truncation = Truncation {
+        texts: encoded.len(),
+        cut: encoded
+            .iter()
+            .filter(|encoded| encoded.length > encoded.ids.len())
+            .count(),
+        longest: encoded
+            .iter()
+            .map(|encoded| encoded.length)
+            .max()
+            .unwrap_or(0),
+    };
     content.ids = encoded.into_iter().map(|encoded| encoded.ids).collect();
     let labels = || rows.rows.iter().filter_map(|row| row.label.as_ref());
     match labels().next() {

@@ -27,15 +27,20 @@ pub type WordsOfTokens = Vec<Option<u32>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     pub ids: Vec<u32>,
-    /// The text was longer and lost its end.
-    pub cut: bool,
+    /// Tokens of the whole text, special tokens included: more than `ids` where it lost its end.
+    pub length: usize,
 }
 
 impl Encoded {
     fn of(encoding: &tokenizers::Encoding) -> Self {
+        let cut = encoding.get_overflowing().iter().map(|part| {
+            // Each part has special tokens of its own around it.
+            let special = part.get_special_tokens_mask().iter();
+            special.filter(|&&special| special == 0).count()
+        });
         Self {
+            length: encoding.len() + cut.sum::<usize>(),
             ids: encoding.get_ids().to_vec(),
-            cut: !encoding.get_overflowing().is_empty(),
         }
     }
 }
@@ -239,6 +244,12 @@ impl Tokenizer {
             .values()
             .max()
             .map_or(0, |&largest| largest as usize + 1)
+    }
+
+    /// The file that it is from, for messages.
+    #[must_use]
+    pub fn origin(&self) -> &Path {
+        &self.path
     }
 
     /// The sha256 of the tokenizer's JSON, in hexadecimal; of a `vocab.txt`, of the JSON that stands for it.
@@ -460,7 +471,7 @@ mod tests {
             ["[CLS]", "the", "the", "the", "the", "[SEP]"]
         );
         assert_eq!(words(&tokenizer, &ids[2]), ["[CLS]", "[SEP]"]);
-        assert_eq!([ids[0].cut, ids[1].cut, ids[2].cut], [true, true, false]);
+        assert_eq!([ids[0].length, ids[1].length, ids[2].length], [7, 8, 2]);
         assert_eq!(tokenizer.vocab_size(), builtin_vocabulary().len());
         assert_eq!(
             tokenizer.special_tokens(),

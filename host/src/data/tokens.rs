@@ -7,7 +7,7 @@ use lorahost_plugin_api::protocol::DataKind;
 use super::error::DataError;
 use super::token_file::{Header, Layout, Section};
 
-pub use super::token_file::SpecialTokens;
+pub use super::token_file::{SpecialTokens, Truncation};
 
 /// The splits of a data set as token ids. Cloning is cheap: the block behind it is shared.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct TokenSplits {
     /// By class or tag; empty where the rows have neither.
     pub label_names: Vec<String>,
     pub special: SpecialTokens,
+    pub truncation: Truncation,
     /// Every id lies below it.
     pub vocab_size: usize,
     layout: Layout,
@@ -85,6 +86,7 @@ impl TokenSplits {
             test,
             label_names: header.label_names,
             special: header.special,
+            truncation: header.truncation,
             vocab_size: header.vocab_size,
             layout,
         }
@@ -241,6 +243,7 @@ mod tests {
                 .iter()
                 .filter_map(|&row| tokens.bytes(&[row]))
                 .collect(),
+            truncation: Truncation::default(),
         }
     }
 
@@ -272,6 +275,7 @@ mod tests {
                     ids: rows.into_iter().map(|row| row.0).collect(),
                     labels,
                     bytes,
+                    truncation: Truncation::default(),
                 }
             },
         )
@@ -362,6 +366,7 @@ mod tests {
             ids: vec![vec![ids[0]], vec![ids[1], ids[2]]],
             labels,
             bytes: Vec::new(),
+            truncation: Truncation::default(),
         }
     }
 

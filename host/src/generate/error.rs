@@ -47,13 +47,15 @@ pub enum GenerateError {
         source: Box<ModelError>,
     },
     #[error(
-        "the tokenizer of {path} knows {tokens} tokens, and the model's embedding {embedding}: they belong to different \
-         models"
+        "the run {} was trained on the model {model} with the sha256 {expected}, and that of what lies there now is \
+         {found}: its adapter belongs to the former",
+        folder.display()
     )]
-    Vocabulary {
-        path: String,
-        tokens: usize,
-        embedding: i64,
+    OtherBase {
+        folder: PathBuf,
+        model: String,
+        expected: String,
+        found: String,
     },
     #[error("{origin}: `eos_token_id` is {found}, expected a token id or a list of them")]
     EndOfText { origin: String, found: String },

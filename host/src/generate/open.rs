@@ -8,10 +8,10 @@ use tch::Device;
 use super::{GenerateError, Sampling, Tokens};
 use crate::data::{TextStream, Tokenizer};
 use crate::hub::resolve_recorded_model;
-use crate::model::{Architecture, Model, Options};
+use crate::model::{Architecture, Model, ModelFiles, Options};
 use crate::record::{RunState, is_run, state};
-use crate::spec::{Save, Seeds, Weights};
-use crate::sweep;
+use crate::spec::{ModelSpec, Save, Seeds, Weights};
+use crate::sweep::fitting_tokenizer;
 use crate::train::{ADAPTER_FILE, MODEL_FOLDER};
 
 /// The head that scores the next token.
@@ -49,6 +49,7 @@ impl Writer {
             Save::Adapter => {
                 let adapter = existing(folder.clone(), ADAPTER_FILE)?;
                 let model = resolve_recorded_model(&spec.model.path, revisions.model.as_deref())?;
+                check_base(&folder, &spec.model, &model, revisions.model_sha256)?;
                 let options = options(spec.model.weights, spec.seeds, device);
                 let base = Model::open(&model, options).map_err(|source| GenerateError::Base {
                     folder,
@@ -137,21 +138,48 @@ impl Writer {
             let path = path.to_owned();
             return Err(GenerateError::NoScores { path, layer });
         }
-        let tokenizer = sweep::tokenizer_of(model.files())?;
-        let tokens = tokenizer.vocab_size();
-        if i64::try_from(tokens).map_or(true, |tokens| tokens > vocabulary) {
-            return Err(GenerateError::Vocabulary {
-                path: path.to_owned(),
-                tokens,
-                embedding: vocabulary,
-            });
-        }
+        let tokenizer = fitting_tokenizer(&model)?;
         Ok(Self {
             end_of_text: end_of_text(&model)?,
             model,
             tokenizer,
         })
     }
+}
+
+/// Refuses a model that is not the one that the run `folder` was trained on: an adapter fits any of its shape.
+fn check_base(
+    folder: &Path,
+    spec: &ModelSpec,
+    path: &str,
+    recorded: Option<String>,
+) -> Result<(), GenerateError> {
+    let Some(expected) = recorded else {
+        tracing::warn!(
+            "the record of {} is an older program's and does not say which weights it was trained on: those of {} are \
+             taken",
+            folder.display(),
+            spec.path
+        );
+        return Ok(());
+    };
+    let base = |source| GenerateError::Base {
+        folder: folder.to_owned(),
+        model: spec.path.clone(),
+        source: Box::new(source),
+    };
+    let files = ModelFiles::find(path).map_err(base)?;
+    let pretrained = spec.weights == Weights::Pretrained;
+    let found = files.sha256(pretrained).map_err(base)?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(GenerateError::OtherBase {
+        folder: folder.to_owned(),
+        model: spec.path.clone(),
+        expected,
+        found,
+    })
 }
 
 fn options(weights: Weights, seeds: Seeds, device: Device) -> Options {

@@ -1,5 +1,7 @@
 //! The hub's protocol: what a revision is and has, and its files, from the network or from the cache.
 
+use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde::Deserialize;
 use super::cache::{RepoCache, is_commit, is_safe};
 use super::download::{self, Announced};
 use super::error::HubError;
-use super::http::{Answer, Follow, Http};
+use super::http::{Answer, Follow, Http, Part};
 use super::id::HubId;
 use super::settings::Settings;
 use super::verify::Expected;
@@ -16,6 +18,8 @@ use super::verify::Expected;
 const LARGEST_LISTING: u64 = 32 << 20;
 /// Largest file that is read as a whole: configs, vocabularies, cards.
 const LARGEST_TEXT: u64 = 256 << 20;
+/// Largest header of a safetensors file, as the format has it.
+const LARGEST_HEADER: u64 = 100_000_000;
 
 /// The hub with its cache on this machine.
 pub struct Hub {
@@ -159,7 +163,7 @@ impl Hub {
             id.repo,
             encoded(revision, false)
         );
-        let answer = http.get(&url, 0, Follow::Hub)?;
+        let answer = http.get(&url, &Part::WHOLE, Follow::Hub)?;
         if answer.status != 200 {
             return Err(self.refusal(http, id, revision, None, answer));
         }
@@ -267,6 +271,41 @@ impl Snapshot<'_> {
         Err(self.absent(missing))
     }
 
+    /// Whether all these files of the commit are in its folder.
+    #[must_use]
+    pub fn are_here(&self, names: &[String]) -> bool {
+        let mut names = names.iter();
+        names.all(|name| self.cache.find(&self.commit, name).is_some())
+    }
+
+    /// The beginning of a safetensors file, up to the end of its header, and the size of the whole. It is checked against
+    /// no hash, which is one of all bytes: good to look at, and for nothing else.
+    ///
+    /// # Errors
+    /// When the file cannot be had or begins otherwise.
+    pub fn header(&self, name: &str) -> Result<(Vec<u8>, u64), HubError> {
+        let (Some(http), None) = (&self.hub.http, &self.cut_off) else {
+            return Err(self.absent(vec![name.to_owned()]));
+        };
+        let file = self.announced(http, name)?;
+        let wrong = |reason| HubError::Protocol {
+            url: file.url.clone(),
+            reason,
+        };
+        let mut bytes = part(http, &file.url, 0..8)?;
+        let length = bytes
+            .first_chunk()
+            .map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+        if length > LARGEST_HEADER.min(file.size.saturating_sub(8)) {
+            return Err(wrong(format!(
+                "it has {} bytes, and its header is said to have {length}",
+                file.size
+            )));
+        }
+        bytes.extend(part(http, &file.url, 8..8 + length)?);
+        Ok((bytes, file.size))
+    }
+
     /// The error of files that are not in the cache while nothing can be fetched.
     #[must_use]
     pub fn absent(&self, missing: Vec<String>) -> HubError {
@@ -287,13 +326,6 @@ impl Snapshot<'_> {
     }
 
     fn fetch_one(&self, http: &Http, name: &str, size: Size) -> Result<(), HubError> {
-        if !is_safe(name) {
-            return Err(HubError::FileName {
-                kind: self.id.kind,
-                id: self.id.repo.clone(),
-                name: name.to_owned(),
-            });
-        }
         let file = self.announced(http, name)?;
         if size == Size::Text && file.size > LARGEST_TEXT {
             return Err(HubError::TooLarge {
@@ -311,6 +343,13 @@ impl Snapshot<'_> {
         let Self {
             hub, id, commit, ..
         } = self;
+        if !is_safe(name) {
+            return Err(HubError::FileName {
+                kind: id.kind,
+                id: id.repo.clone(),
+                name: name.to_owned(),
+            });
+        }
         let url = format!(
             "{}/{}{}/resolve/{commit}/{}",
             hub.settings.endpoint,
@@ -350,6 +389,38 @@ impl Snapshot<'_> {
             hash,
             size,
         })
+    }
+}
+
+/// Some bytes of a file.
+fn part(http: &Http, url: &str, range: Range<u64>) -> Result<Vec<u8>, HubError> {
+    let answer = http.get(url, &Part::Of(range.clone()), Follow::Anywhere)?;
+    // A server that knows no ranges sends what is before them too.
+    let before = match answer.status {
+        206 => 0,
+        200 => range.start,
+        status => {
+            return Err(HubError::Status {
+                url: answer.url,
+                status,
+                message: String::new(),
+            });
+        }
+    };
+    let url = answer.url.clone();
+    let count = before + (range.end - range.start);
+    let mut bytes = Vec::new();
+    let read = answer.into_reader().take(count).read_to_end(&mut bytes);
+    match read {
+        Ok(found) if found as u64 == count => Ok(bytes.split_off(before as usize)),
+        Ok(found) => Err(HubError::Protocol {
+            url,
+            reason: format!("of {count} bytes that were asked for {found} came"),
+        }),
+        Err(error) => Err(HubError::Protocol {
+            url,
+            reason: format!("its beginning broke off: {error}"),
+        }),
     }
 }
 

@@ -6,13 +6,17 @@ use std::path::Path;
 
 use super::cache::RepoCache;
 use super::error::HubError;
-use super::http::{Answer, Follow, Http};
+use super::http::{Answer, Follow, Http, Part};
 use super::progress::Progress;
 use super::verify::{Expected, Hasher};
 use crate::atomic;
 
-/// How often in a row a transfer may end without one more byte.
+/// How often in a row a transfer may end before it brought [`LITTLE`].
 const FRUITLESS: u32 = 3;
+/// In bytes.
+const LITTLE: u64 = 64 << 10;
+/// How often a transfer may end in all: what came stays for the next call.
+const TRANSFERS: u32 = 100;
 
 /// A file as the hub announces it.
 #[derive(Debug)]
@@ -138,9 +142,10 @@ impl<'a> Gathered<'a> {
         }
         let progress = Progress::start(&announced.name, announced.size, self.have);
         let mut fruitless = 0;
-        loop {
+        for transfers in 1.. {
             let before = self.have;
-            let answer = http.get(&announced.url, self.have, Follow::Anywhere)?;
+            let rest = Part::From(self.have);
+            let answer = http.get(&announced.url, &rest, Follow::Anywhere)?;
             let reason = match self.transfer(answer, announced, &progress)? {
                 Ended::Whole => break,
                 Ended::Early(reason) => reason,
@@ -150,13 +155,14 @@ impl<'a> Gathered<'a> {
                 announced.name,
                 self.have
             );
-            fruitless = if self.have > before { 0 } else { fruitless + 1 };
-            if fruitless == FRUITLESS {
+            let little = self.have < before.saturating_add(LITTLE);
+            fruitless = if little { fruitless + 1 } else { 0 };
+            if fruitless == FRUITLESS || transfers == TRANSFERS {
                 return Err(HubError::Broken {
                     url: announced.url.clone(),
                     have: self.have,
                     size: announced.size,
-                    attempts: fruitless,
+                    attempts: transfers,
                     reason,
                 });
             }
@@ -196,8 +202,8 @@ impl<'a> Gathered<'a> {
                 });
             }
         }
-        let url = answer.url;
-        let mut body = answer.body.into_reader();
+        let url = answer.url.clone();
+        let mut body = answer.into_reader();
         let mut buffer = vec![0; 1 << 18];
         loop {
             let count = match body.read(&mut buffer) {

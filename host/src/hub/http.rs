@@ -1,10 +1,11 @@
 //! Requests to the hub: whom the token is told, where redirects may lead, how much is read, when to try again.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
 use ureq::http::{HeaderMap, Method, Request, Response, Uri};
@@ -22,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const CONNECT: Duration = Duration::from_secs(10);
 /// The longest silence of a server that is still waited for.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Of a body that comes by drops: the least that must come in [`MINUTE`].
+const LEAST: u64 = 16 << 10;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A client of one hub.
 pub struct Http {
@@ -39,6 +43,30 @@ pub enum Follow {
     Hub,
     /// To the servers that the hub names, without the token.
     Anywhere,
+}
+
+/// Which bytes of a body are asked for. A server that knows no ranges sends all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    From(u64),
+    Of(Range<u64>),
+}
+
+impl Part {
+    pub const WHOLE: Self = Self::From(0);
+
+    /// The value of the header `Range`.
+    fn header(&self) -> Option<String> {
+        match self {
+            Self::From(0) => None,
+            Self::From(first) => Some(format!("bytes={first}-")),
+            Self::Of(range) => Some(format!(
+                "bytes={}-{}",
+                range.start,
+                range.end.saturating_sub(1)
+            )),
+        }
+    }
 }
 
 /// What came, after redirects.
@@ -88,27 +116,27 @@ impl Http {
     /// # Errors
     /// As [`Http::get`].
     pub fn head(&self, url: &str) -> Result<Answer, HubError> {
-        self.request(&Method::HEAD, url, 0, Follow::Hub)
+        self.request(&Method::HEAD, url, &Part::WHOLE, Follow::Hub)
     }
 
-    /// Asks for a body, from its byte `from` on.
+    /// Asks for a body, or a part of it.
     ///
     /// # Errors
     /// When the server cannot be reached or keeps failing, or a redirect is refused. Any other status is an answer.
-    pub fn get(&self, url: &str, from: u64, follow: Follow) -> Result<Answer, HubError> {
-        self.request(&Method::GET, url, from, follow)
+    pub fn get(&self, url: &str, part: &Part, follow: Follow) -> Result<Answer, HubError> {
+        self.request(&Method::GET, url, part, follow)
     }
 
     fn request(
         &self,
         method: &Method,
         url: &str,
-        from: u64,
+        part: &Part,
         follow: Follow,
     ) -> Result<Answer, HubError> {
         let mut at = address(url, url)?;
         for _ in 0..=REDIRECTS {
-            let response = self.attempt(method, &at, from)?;
+            let response = self.attempt(method, &at, part)?;
             let next = match response.headers().get(LOCATION) {
                 Some(location) if response.status().is_redirection() => {
                     joined(&at, &String::from_utf8_lossy(location.as_bytes()))?
@@ -131,10 +159,10 @@ impl Http {
     }
 
     /// One request, sent again where that may help.
-    fn attempt(&self, method: &Method, at: &Uri, from: u64) -> Result<Response<Body>, HubError> {
+    fn attempt(&self, method: &Method, at: &Uri, part: &Part) -> Result<Response<Body>, HubError> {
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let answer = self.send(method, at, from);
+            let answer = self.send(method, at, part);
             let passing = match &answer {
                 Ok(response) => {
                     let status = response.status();
@@ -162,7 +190,7 @@ impl Http {
         unreachable!("the last attempt returns")
     }
 
-    fn send(&self, method: &Method, at: &Uri, from: u64) -> Result<Response<Body>, ureq::Error> {
+    fn send(&self, method: &Method, at: &Uri, part: &Part) -> Result<Response<Body>, ureq::Error> {
         // Lengths and hashes are those of the file itself.
         let mut request = Request::builder()
             .method(method.clone())
@@ -173,8 +201,8 @@ impl Http {
         {
             request = request.header(AUTHORIZATION, token.bearer());
         }
-        if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
+        if let Some(range) = part.header() {
+            request = request.header(RANGE, range);
         }
         self.agent.run(request.body(())?)
     }
@@ -197,25 +225,70 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The body as it comes; one that comes by drops breaks off.
+    pub fn into_reader(self) -> impl Read {
+        Steady::new(self.body.into_reader(), LEAST, MINUTE)
+    }
+
     /// The whole body, if it has at most `limit` bytes; `what` it is, for messages.
     ///
     /// # Errors
     /// When it is longer, or breaks off.
     pub fn read(self, limit: u64, what: &'static str) -> Result<Vec<u8>, HubError> {
+        let url = self.url.clone();
         let mut bytes = Vec::new();
-        let reader = self.body.into_reader().take(limit + 1);
-        let read = { reader }.read_to_end(&mut bytes);
+        let read = self.into_reader().take(limit + 1).read_to_end(&mut bytes);
         if bytes.len() as u64 > limit {
-            let url = self.url;
             return Err(HubError::TooLarge { url, what, limit });
         }
         match read {
             Ok(_) => Ok(bytes),
             Err(error) => Err(HubError::Protocol {
-                url: self.url,
+                url,
                 reason: format!("{what} broke off: {error}"),
             }),
         }
+    }
+}
+
+/// A reader that fails where less than `least` bytes come in the time `window`: silence alone ends no body that sends a
+/// byte now and then.
+struct Steady<R> {
+    inner: R,
+    least: u64,
+    window: Duration,
+    /// Of the window that is open.
+    began: Instant,
+    came: u64,
+}
+
+impl<R> Steady<R> {
+    fn new(inner: R, least: u64, window: Duration) -> Self {
+        Self {
+            inner,
+            least,
+            window,
+            began: Instant::now(),
+            came: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for Steady<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.came += count as u64;
+        // At the end of the body nothing more is waited for.
+        if count == 0 || self.began.elapsed() < self.window {
+            return Ok(count);
+        }
+        if self.came < self.least {
+            let (came, seconds) = (self.came, self.window.as_secs());
+            let reason = format!("only {came} bytes came in {seconds} seconds");
+            return Err(io::Error::new(ErrorKind::TimedOut, reason));
+        }
+        (self.began, self.came) = (Instant::now(), 0);
+        Ok(count)
     }
 }
 
@@ -331,6 +404,32 @@ mod tests {
         ] {
             assert_ne!(hub, Origin::of(&uri(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn a_body_that_comes_by_drops_breaks_off() {
+        /// A byte in each `pause`.
+        struct Drops(Duration);
+        impl Read for Drops {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                sleep(self.0);
+                buffer[0] = b'x';
+                Ok(1)
+            }
+        }
+        let window = Duration::from_millis(40);
+        let mut drops = Steady::new(Drops(Duration::from_millis(10)), 100, window);
+        let error = drops.read_to_end(&mut Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("only "), "{error}");
+        let mut steady = Steady::new(Drops(Duration::from_millis(1)), 2, window).take(200);
+        assert_eq!(steady.read_to_end(&mut Vec::new()).unwrap(), 200);
+    }
+
+    #[test]
+    fn a_range_has_its_last_byte() {
+        assert_eq!(Part::WHOLE.header(), None);
+        assert_eq!(Part::From(7).header().as_deref(), Some("bytes=7-"));
+        assert_eq!(Part::Of(0..8).header().as_deref(), Some("bytes=0-7"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which files of a repository are which split of which configuration: by its card, else by the usual names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -223,22 +223,36 @@ fn format(file: &str) -> Option<usize> {
         .position(|format| format.eq_ignore_ascii_case(extension))
 }
 
-/// The names that a set of shards `...-00001-of-00003...` lacks.
+/// The names that a set of shards `...-00001-of-00003...` lacks: the first of them, and how many more. The count is
+/// what a name says, so nothing is made that is as large.
 #[must_use]
 pub fn missing_shards(files: &[String]) -> Vec<String> {
+    const NAMED: usize = 5;
     static SHARD: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^(.*-)(\d{5})-of-(\d{5})(.*)$").ok());
-    let mut missing = Vec::new();
+    // By what stands before the place, the count, and what stands after it.
+    let mut sets: BTreeMap<[&str; 3], BTreeSet<usize>> = BTreeMap::new();
     for file in files {
         let parts = SHARD.as_ref().and_then(|shard| shard.captures(file));
-        let Some(parts) = parts else { continue };
-        let count: usize = parts[3].parse().unwrap_or(0);
-        for index in 0..count {
-            let name = format!("{}{index:05}-of-{}{}", &parts[1], &parts[3], &parts[4]);
-            if !files.contains(&name) && !missing.contains(&name) {
-                missing.push(name);
-            }
-        }
+        let Some((_, [before, place, count, after])) = parts.map(|parts| parts.extract()) else {
+            continue;
+        };
+        let places = sets.entry([before, count, after]).or_default();
+        places.extend(place.parse::<usize>().ok());
+    }
+    let (mut missing, mut more) = (Vec::new(), 0);
+    for ([before, count, after], places) in sets {
+        let total: usize = count.parse().unwrap_or(0);
+        let absent = (0..total).filter(|place| !places.contains(place));
+        let named: Vec<String> = absent
+            .take(NAMED - missing.len())
+            .map(|place| format!("{before}{place:05}-of-{count}{after}"))
+            .collect();
+        more += (total - places.range(..total).count()) - named.len();
+        missing.extend(named);
+    }
+    if more > 0 {
+        missing.push(format!("{more} more"));
     }
     missing
 }
@@ -420,5 +434,22 @@ mod tests {
         ]);
         assert_eq!(missing_shards(&files), ["d/train-00001-of-00003.parquet"]);
         assert!(missing_shards(&names(&["train-00000-of-00001.csv"])).is_empty());
+        // Whatever a name says of how many there are.
+        let absurd = names(&[
+            "a-00001-of-99999.csv",
+            "b-00000-of-00003.csv",
+            "c-7-of-8.csv",
+        ]);
+        assert_eq!(
+            missing_shards(&absurd),
+            [
+                "a-00000-of-99999.csv",
+                "a-00002-of-99999.csv",
+                "a-00003-of-99999.csv",
+                "a-00004-of-99999.csv",
+                "a-00005-of-99999.csv",
+                "99995 more",
+            ]
+        );
     }
 }

@@ -19,26 +19,42 @@ const OTHER_WEIGHTS: [&str; 7] = ["bin", "pt", "pth", "ckpt", "h5", "msgpack", "
 /// # Errors
 /// When the repository holds no such model, or a file cannot be had.
 pub fn fetch(snapshot: &Snapshot<'_>, id: &HubId, with_weights: bool) -> Result<(), HubError> {
+    if !with_weights {
+        need(snapshot, id, CONFIG, CONFIG)?;
+        return fetch_small(snapshot);
+    }
+    let weights = fetch_all_but_weights(snapshot, id)?;
+    snapshot.fetch(&weights, Size::Bulk)
+}
+
+/// Brings all files of a model here but those with weights, and gives the names of these.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_all_but_weights(snapshot: &Snapshot<'_>, id: &HubId) -> Result<Vec<String>, HubError> {
     need(snapshot, id, CONFIG, CONFIG)?;
+    // Told before anything is fetched.
+    check_weights(snapshot, id)?;
+    fetch_small(snapshot)?;
+    if snapshot.has(WEIGHTS) {
+        return Ok(vec![WEIGHTS.to_owned()]);
+    }
+    snapshot.fetch(&[INDEX.to_owned()], Size::Text)?;
+    shards(snapshot, id)
+}
+
+/// The names of the small files of a model that the snapshot has: `config.json` and the tokenizer's.
+pub fn small_files(snapshot: &Snapshot<'_>) -> Vec<String> {
     let companions = COMPANIONS.iter().copied().filter(|name| snapshot.has(name));
-    let small: Vec<String> = [CONFIG]
+    [CONFIG]
         .into_iter()
         .chain(companions)
         .map(str::to_owned)
-        .collect();
-    if with_weights {
-        // Told before anything is fetched.
-        check_weights(snapshot, id)?;
-    }
-    snapshot.fetch(&small, Size::Text)?;
-    if !with_weights {
-        return Ok(());
-    }
-    if snapshot.has(WEIGHTS) {
-        return snapshot.fetch(&[WEIGHTS.to_owned()], Size::Bulk);
-    }
-    snapshot.fetch(&[INDEX.to_owned()], Size::Text)?;
-    snapshot.fetch(&shards(snapshot, id)?, Size::Bulk)
+        .collect()
+}
+
+fn fetch_small(snapshot: &Snapshot<'_>) -> Result<(), HubError> {
+    snapshot.fetch(&small_files(snapshot), Size::Text)
 }
 
 fn check_weights(snapshot: &Snapshot<'_>, id: &HubId) -> Result<(), HubError> {

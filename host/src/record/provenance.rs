@@ -28,7 +28,7 @@ pub struct Provenance {
     pub revisions: Revisions,
 }
 
-/// The commits of what a run took from the hub.
+/// Which model and data a run took: the commits of what is from the hub, and the hash of the model's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revisions {
     #[serde(
@@ -43,6 +43,9 @@ pub struct Revisions {
         skip_serializing_if = "Option::is_none"
     )]
     pub data: Option<String>,
+    /// The sha256 of `config.json` and, unless they are drawn, the weights; absent in records of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_sha256: Option<String>,
 }
 
 /// A plugin file that the run used.

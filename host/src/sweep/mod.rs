@@ -25,7 +25,7 @@ mod worker;
 pub use job::{FromWorker, RunJob};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
-pub use prepare::{PrepareError, prepare, tokenizer_of};
+pub use prepare::{PrepareError, fitting_tokenizer, prepare, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
 pub use stop::Stop;

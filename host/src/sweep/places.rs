@@ -65,6 +65,7 @@ impl Places {
         Revisions {
             model: model.and_then(|place| place.revision.clone()),
             data: data.map(|files| files.revision.clone()),
+            model_sha256: None,
         }
     }
 }

@@ -13,11 +13,13 @@ use thiserror::Error;
 use super::RunJob;
 use super::places::Places;
 use crate::adapter::Targets;
-use crate::data::{self, DataError, TokenSplits, Tokenizer, load_text, source_sha256, tokenise};
+use crate::data::{
+    self, DataError, TokenSplits, Tokenizer, Truncation, load_text, source_sha256, tokenise,
+};
 use crate::digest::sha256;
 use crate::hub::HubError;
 use crate::model::{Model, ModelError, ModelFiles, Options};
-use crate::record::{OutputFolder, RecordError};
+use crate::record::{OutputFolder, RecordError, Revisions};
 use crate::spec::{self, DataSpec, HeadMode, NUMERICS, Plan, RunSpec, Seeds, SpecError, Weights};
 
 /// Why a plan cannot be carried out. Nothing was run.
@@ -40,6 +42,16 @@ pub enum PrepareError {
 
     #[error("the built-in model {name} has no vocabulary")]
     NoVocabulary { name: String },
+
+    #[error(
+        "the tokenizer {} knows {tokens} tokens, and the model's embedding {embedding}: they belong to different models",
+        tokenizer.display()
+    )]
+    Vocabulary {
+        tokenizer: PathBuf,
+        tokens: usize,
+        embedding: i64,
+    },
 }
 
 /// Makes the jobs of a plan, in its order; `device` is where the workers compute. Runs that turn out to be one, because
@@ -53,10 +65,10 @@ pub fn prepare(
     device: spec::Device,
 ) -> Result<Vec<RunJob>, PrepareError> {
     let places = Places::find(plan)?;
-    check_models(plan, &places)?;
+    let models = models(plan, &places)?;
     let mut parts = Parts {
+        places: &places,
         cache: output.cache(),
-        models: HashMap::new(),
         data: HashMap::new(),
     };
     let mut jobs: Vec<RunJob> = Vec::with_capacity(plan.runs.len());
@@ -64,8 +76,8 @@ pub fn prepare(
     let mut same_cells = BTreeSet::new();
     for run in &plan.runs {
         let spec = &run.spec;
-        let model = parts.model(places.model(&spec.model.path), spec.model.weights)?;
-        let data = parts.data(&places.data(&spec.data), &model)?;
+        let model = &models[&(places.model(&spec.model.path), spec.model.weights)];
+        let data = parts.data(&spec.data, model)?;
         spec.train.check_warmup(Some(data.train_rows))?;
         let id = spec.identity(&model.sha256, &data.sha256);
         if let Some(&first) = known.get(&id) {
@@ -84,12 +96,15 @@ pub fn prepare(
             id: id.as_str().to_owned(),
             cell: run.cell.clone(),
             spec: spec.clone(),
-            revisions: places.revisions(spec),
+            revisions: Revisions {
+                model_sha256: Some(model.sha256.clone()),
+                ..places.revisions(spec)
+            },
             cache: output
                 .cache()
                 .join(cache_name(spec, &model.sha256, &data.tokens)),
             tokens: data.tokens,
-            model: model.path,
+            model: model.path.clone(),
             device,
             threads: plan.execution.threads,
         });
@@ -97,8 +112,15 @@ pub fn prepare(
     Ok(jobs)
 }
 
-/// Opens each model of the plan once: what does not fit is told before anything is trained, and once.
-fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
+/// Opens each model of the plan once, and keeps what its runs share: what does not fit is told before anything is
+/// trained, and once.
+///
+/// Names, shapes and types are compared by `config.json` and the headers of the weight files. Weights are mapped and not
+/// read but for their hash, and no tensor of a weight's size is made ([`Model::outline`]).
+fn models<'a>(
+    plan: &'a Plan,
+    places: &'a Places,
+) -> Result<BTreeMap<(&'a str, Weights), PreparedModel>, PrepareError> {
     // By model, its targets and the largest rank that any run puts on them.
     let mut models: BTreeMap<(&str, Weights), BTreeMap<&str, usize>> = BTreeMap::new();
     for RunSpec { model, lora, .. } in plan.runs.iter().map(|run| &run.spec) {
@@ -110,7 +132,7 @@ fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
             *largest = lora.rank.max(*largest);
         }
     }
-    for ((path, weights), targets) in models {
+    let checked = models.into_iter().map(|((path, weights), targets)| {
         let options = Options {
             weights,
             dropout: None,
@@ -124,35 +146,64 @@ fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
         };
         let model = Model::outline(path, options)?;
         model.refuse_unknown_settings()?;
-        for (targets, rank) in targets {
-            let targets = Targets::parse(targets).map_err(ModelError::from)?;
-            // A head is not there before its plugin runs; the encoder bounds the rank of all other layers.
-            let (bound, layer) = model.rank_bound(&targets, HeadMode::Train)?;
-            if rank as i64 > bound {
-                tracing::warn!(
-                    "rank {rank} is above min(fan_in, fan_out) = {bound} of `{layer}`: there the latter bounds the rank \
-                     of the update"
-                );
-            }
+        check_ranks(&model, targets)?;
+        let tokenizer = fitting_tokenizer(&model)?;
+        let prepared = PreparedModel::of(model.files(), path, weights, tokenizer)?;
+        Ok(((path, weights), prepared))
+    });
+    checked.collect()
+}
+
+/// Warns of ranks that a layer bounds. `targets` are those of the runs, each with its largest rank.
+fn check_ranks(model: &Model, targets: BTreeMap<&str, usize>) -> Result<(), ModelError> {
+    for (targets, rank) in targets {
+        let targets = Targets::parse(targets)?;
+        // A head is not there before its plugin runs; the encoder bounds the rank of all other layers.
+        let (bound, layer) = model.rank_bound(&targets, HeadMode::Train)?;
+        if rank as i64 > bound {
+            tracing::warn!(
+                "rank {rank} is above min(fan_in, fan_out) = {bound} of `{layer}`: there the latter bounds the rank \
+                 of the update"
+            );
         }
     }
     Ok(())
 }
 
-/// What several runs share.
-struct Parts {
-    /// Folder of the token files.
-    cache: PathBuf,
-    models: HashMap<(String, Weights), PreparedModel>,
-    data: HashMap<String, PreparedData>,
-}
-
-#[derive(Clone)]
+/// What all runs on a model share.
 struct PreparedModel {
     /// Absolute, or `builtin:NAME`.
     path: String,
     sha256: String,
-    files: ModelFiles,
+    positions: usize,
+    tokenizer: Tokenizer,
+}
+
+impl PreparedModel {
+    fn of(
+        files: &ModelFiles,
+        path: &str,
+        weights: Weights,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            path: match files {
+                ModelFiles::Builtin(_) => path.to_owned(),
+                ModelFiles::Folder(folder) => absolute(folder).display().to_string(),
+            },
+            sha256: files.sha256(weights == Weights::Pretrained)?,
+            positions: files.max_positions()?,
+            tokenizer,
+        })
+    }
+}
+
+/// What several runs share.
+struct Parts<'a> {
+    places: &'a Places,
+    /// Folder of the token files.
+    cache: PathBuf,
+    data: HashMap<String, PreparedData>,
 }
 
 #[derive(Clone)]
@@ -163,44 +214,26 @@ struct PreparedData {
     train_rows: usize,
 }
 
-impl Parts {
-    fn model(&mut self, path: &str, weights: Weights) -> Result<PreparedModel, PrepareError> {
-        let key = (path.to_owned(), weights);
-        if let Some(known) = self.models.get(&key) {
-            return Ok(known.clone());
-        }
-        let files = ModelFiles::find(path)?;
-        let path = match &files {
-            ModelFiles::Builtin(_) => path.to_owned(),
-            ModelFiles::Folder(folder) => absolute(folder).display().to_string(),
-        };
-        let sha256 = files.sha256(weights == Weights::Pretrained)?;
-        let model = PreparedModel {
-            path,
-            sha256,
-            files,
-        };
-        self.models.insert(key, model.clone());
-        Ok(model)
-    }
-
+impl Parts<'_> {
     fn data(
         &mut self,
         spec: &DataSpec,
         model: &PreparedModel,
     ) -> Result<PreparedData, PrepareError> {
+        let name = name_of(spec);
+        let spec = self.places.data(spec);
         let key = format!("{}\n{spec:?}", model.path);
         if let Some(known) = self.data.get(&key) {
             return Ok(known.clone());
         }
-        let tokenizer = tokenizer_of(&model.files)?;
-        let spec = &data::within(spec, model.files.max_positions()?)?;
+        let tokenizer = &model.tokenizer;
+        let spec = &data::within(&spec, model.positions)?;
         let sha256 = sha256(format!("{}{}", source_sha256(spec)?, tokenizer.sha256()).as_bytes());
         let tokens = self
             .cache
             .join(format!("tokens-{}", cut_name(&sha256, spec)));
-        let train_rows = if let Ok(known) = TokenSplits::map(&tokens) {
-            known.train.units()
+        let splits = if let Ok(known) = TokenSplits::map(&tokens) {
+            known
         } else {
             let text = load_text(spec)?;
             tracing::info!(
@@ -211,18 +244,48 @@ impl Parts {
             );
             fs::create_dir_all(&self.cache)
                 .map_err(RecordError::io("create the folder", &self.cache))?;
-            let made = tokenise(&text, &tokenizer, spec)?;
+            let made = tokenise(&text, tokenizer, spec)?;
             made.write(&tokens)?;
-            made.train.units()
+            made
         };
+        warn_of_truncation(splits.truncation, &name, spec.max_length, model.positions);
         let data = PreparedData {
             sha256,
             tokens,
-            train_rows,
+            train_rows: splits.train.units(),
         };
         self.data.insert(key, data.clone());
         Ok(data)
     }
+}
+
+/// Tells that texts lose their end: by `data.max_length`, or because the model has no more positions.
+fn warn_of_truncation(truncation: Truncation, data: &str, max_length: usize, positions: usize) {
+    let Truncation {
+        texts,
+        cut,
+        longest,
+    } = truncation;
+    if cut == 0 {
+        return;
+    }
+    let remedy = if max_length < positions {
+        format!("--max-length keeps up to the model's {positions}")
+    } else {
+        "the model takes no more".to_owned()
+    };
+    tracing::warn!(
+        "{cut} of {texts} texts of {data} are longer than {max_length} tokens and lose their end, the longest has \
+         {longest}: {remedy}"
+    );
+}
+
+/// A data set as the user called it.
+fn name_of(spec: &DataSpec) -> String {
+    let file = spec.train_file.as_ref();
+    file.map(|file| file.display().to_string())
+        .or_else(|| spec.path.clone())
+        .unwrap_or_default()
 }
 
 /// Names a token file by everything that its content depends on: text and tokenizer, how the text is cut, and this
@@ -263,6 +326,23 @@ fn cache_name(spec: &RunSpec, sha256_of_model: &str, tokens: &Path) -> String {
         train.batch_size,
     ]);
     format!("init-{}", &sha256(all.to_string().as_bytes())[..16])
+}
+
+/// The tokenizer that comes with a model whose embedding has a row for each of its tokens.
+///
+/// # Errors
+/// As [`tokenizer_of`]; where it knows more tokens than the model.
+pub fn fitting_tokenizer(model: &Model) -> Result<Tokenizer, PrepareError> {
+    let tokenizer = tokenizer_of(model.files())?;
+    let (tokens, embedding) = (tokenizer.vocab_size(), model.vocabulary());
+    if i64::try_from(tokens).map_or(true, |tokens| tokens > embedding) {
+        return Err(PrepareError::Vocabulary {
+            tokenizer: tokenizer.origin().to_owned(),
+            tokens,
+            embedding,
+        });
+    }
+    Ok(tokenizer)
 }
 
 /// The tokenizer that comes with a model.

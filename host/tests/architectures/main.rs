@@ -2,6 +2,7 @@
 
 mod folder;
 mod gpt2;
+mod hub_configs;
 #[path = "../support/options.rs"]
 mod options;
 mod roberta;

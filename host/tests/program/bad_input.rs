@@ -5,7 +5,7 @@ use std::fs;
 use lorahost::record::Status;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::sandbox::{Sandbox, small};
+use crate::sandbox::{Sandbox, small, workspace};
 
 /// What the program says to flags that it must refuse.
 fn refusals<'a>(sandbox: &Sandbox, cases: impl IntoIterator<Item = &'a str>) -> String {
@@ -54,8 +54,36 @@ fn models() {
         "no-tokenizer",
         "bad-config",
         "other-type",
+        "bad-setting",
+        "more-words",
+        "no-shard",
+        "bad-index",
+        "elsewhere",
     ] {
         copy(name);
+    }
+    let config = fs::read_to_string(sandbox.path("model/config.json")).unwrap();
+    let setting = config.replace("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"gelu_9\"");
+    assert_ne!(setting, config);
+    sandbox.write("bad-setting/config.json", setting);
+    let mut words = fs::read_to_string(sandbox.path("model/vocab.txt")).unwrap();
+    words.extend((0..200).map(|number| format!("word{number}\n")));
+    sandbox.write("more-words/vocab.txt", words);
+    for (name, index) in [
+        (
+            "no-shard",
+            r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#,
+        ),
+        ("bad-index", r#"{"weight_map": {"a": 1}}"#),
+        (
+            "elsewhere",
+            r#"{"weight_map": {"a": "../model/model.safetensors"}}"#,
+        ),
+    ] {
+        let weights = sandbox.path(name).join("model.safetensors");
+        let shard = sandbox.path(name).join("model-00001-of-00002.safetensors");
+        fs::rename(weights, shard).unwrap();
+        sandbox.write(&format!("{name}/model.safetensors.index.json"), index);
     }
     fs::remove_file(sandbox.path("no-config/config.json")).unwrap();
     fs::remove_file(sandbox.path("no-weights/model.safetensors")).unwrap();
@@ -70,6 +98,12 @@ fn models() {
         "--model no-tokenizer",
         "--model bad-config",
         "--model other-type",
+        "--model bad-setting",
+        "--model more-words",
+        "--model more-words --lrs 1e-4 1e-3 --rank 2 4 --with-full-finetune",
+        "--model no-shard",
+        "--model bad-index",
+        "--model elsewhere",
         "--model data/train.csv",
         "--max-length 2",
     ];
@@ -173,6 +207,16 @@ fn data() {
     sandbox.write("columns.csv", "label,words\n0,goal\n1,bank\n");
     sandbox.write("sheet.xlsx", "PK");
     sandbox.write("broken.jsonl", "{\"text\": \"goal\"}\n{\"text\": \"bank\n");
+    let lines: String = (1..=20)
+        .map(|line| match line {
+            17 => "{\"text\": \"goal\" \"label\": 0}\n",
+            _ => "{\"text\": \"goal\", \"label\": 0}\n",
+        })
+        .collect();
+    sandbox.write("line17.jsonl", lines);
+    let whole = workspace().join("host/src/data/references/parquet/forms.parquet");
+    let whole = fs::read(whole).unwrap();
+    sandbox.write("cut.parquet", &whole[..whole.len() / 2]);
     sandbox.write("array.json", "[{\"text\": \"goal\"}]\n");
     sandbox.write(
         "number.jsonl",
@@ -208,11 +252,13 @@ fn data() {
         "--train-file columns.csv",
         "--train-file sheet.xlsx",
         "--train-file broken.jsonl",
+        "--train-file line17.jsonl",
         "--train-file array.json",
         "--train-file number.jsonl",
         "--train-file nested.jsonl",
         "--train-file scores.csv",
         "--train-file short.parquet",
+        "--train-file cut.parquet",
         "--train-file text.parquet",
         "--train-file data",
         "--train-file sound.csv --text-column txt",
@@ -222,6 +268,40 @@ fn data() {
         "--train-file names.csv --test-file absent.csv",
     ];
     insta::assert_snapshot!(refusals(&sandbox, cases));
+}
+
+#[test]
+fn texts_that_are_cut_are_told_once_a_data_set() {
+    let sandbox = Sandbox::new();
+    let long = "goal ".repeat(50);
+    sandbox.write(
+        "long.csv",
+        format!("label,text\n0,{long}\n1,bank\n0,medal\n1,{long}\n"),
+    );
+    let flags =
+        "--train-file long.csv --validation-file data/validation.csv --lrs 1e-4 1e-3 --rank 2 4";
+    let told = |flags: &str| {
+        let outcome = sandbox.lorahost(&small(flags));
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+        outcome.err
+    };
+    // The model has 40 positions, and the text 52 tokens with the two around it.
+    let by_model = "lorahost: 2 of 20 texts of long.csv are longer than 40 tokens and lose their end, the longest has 52: \
+                    the model takes no more\n";
+    let err = told(flags);
+    assert_eq!(err.matches("lose their end").count(), 1, "{err}");
+    assert!(err.contains(by_model), "{err}");
+    // Also where the tokens are there from before.
+    let err = told(&format!("{flags} --epochs 2"));
+    assert!(err.contains(by_model), "{err}");
+    let err = told(&format!("{flags} --max-length 20 --output shorter"));
+    assert!(
+        err.contains(
+            "longer than 20 tokens and lose their end, the longest has 52: --max-length keeps up to"
+        ),
+        "{err}"
+    );
+    assert!(!told("--output sound").contains("lose"));
 }
 
 #[test]

@@ -161,6 +161,31 @@ fn what_cannot_be_written_is_said() {
     );
 }
 
+#[test]
+fn an_adapter_on_other_weights_is_refused() {
+    let sandbox = with_llama();
+    let run = sandbox.train_one("--model llama --save adapter");
+    let words = format!(
+        "generate {} --prompt treaty --max-new-tokens 2",
+        run.folder.display()
+    );
+    let outcome = sandbox.lorahost(&words);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    // The same shapes, so nothing but the hash can tell.
+    let path = sandbox.path("llama/model.safetensors");
+    let tensors = tch::Tensor::read_safetensors(&path).unwrap();
+    let other: Vec<(String, tch::Tensor)> = tensors
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor * 2.0))
+        .collect();
+    tch::Tensor::write_safetensors(&other, &path).unwrap();
+    assert_eq!(
+        sandbox.lorahost(&words).refused(),
+        "the run SANDBOX/out/runs/ID was trained on the model llama with the sha256 SHA256, and that of what lies there \
+         now is SHA256: its adapter belongs to the former"
+    );
+}
+
 /// Writes a safetensors file anew without the tensor `name`.
 fn without(path: &Path, name: &str) {
     let tensors = tch::Tensor::read_safetensors(path).unwrap();

@@ -274,6 +274,64 @@ fn an_endless_answer_is_refused() {
 }
 
 #[test]
+fn a_transfer_that_hardly_brings_anything_ends() {
+    let world = World::new();
+    let drops = Fault::Cut {
+        after: 10,
+        times: 1000,
+    };
+    world.server.fault(WEIGHTS, drops);
+    let error = world.fails(1, "--model org/tiny");
+    assert!(error.contains("broke off at 30 of"), "{error}");
+    assert!(error.contains("3 times"), "{error}");
+
+    // One that brings something each time, and each time ends.
+    let mut files = model(&world.sandbox);
+    files.retain(|(name, _)| name != WEIGHTS);
+    files.push((WEIGHTS.to_owned(), vec![b'x'; 8 << 20]));
+    world.server.put("models/org/large", Repository::of(files));
+    let pieces = Fault::Cut {
+        after: 70_000,
+        times: 1000,
+    };
+    world.server.fault(WEIGHTS, pieces);
+    let error = world.fails(1, "--model org/large");
+    assert!(error.contains("broke off at 7000000 of"), "{error}");
+    assert!(error.contains("100 times"), "{error}");
+}
+
+#[test]
+fn a_header_that_is_no_header_is_not_fetched() {
+    let world = World::new();
+    let endpoint = world.server.endpoint();
+    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
+    let inspected = |weights: &[u8]| {
+        let mut files = model(&world.sandbox);
+        files.retain(|(name, _)| name != WEIGHTS);
+        files.push((WEIGHTS.to_owned(), weights.to_vec()));
+        world.server.put("models/org/other", Repository::of(files));
+        let words = "model inspect org/other";
+        let outcome = world.sandbox.lorahost_with(words, &environment);
+        assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
+        (outcome.code, outcome.err)
+    };
+    let mut huge = vec![b'x'; 20_000];
+    huge[..8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+    let (code, error) = inspected(&huge);
+    assert_eq!(code, 1, "{error}");
+    assert!(
+        error.contains("its header is said to have 1152921504606846976"),
+        "{error}"
+    );
+    let (code, error) = inspected(b"short");
+    assert_eq!(code, 1, "{error}");
+    huge[..8].copy_from_slice(&100_u64.to_le_bytes());
+    let (code, error) = inspected(&huge);
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("is not a safetensors file"), "{error}");
+}
+
+#[test]
 fn redirects_are_bounded_and_lead_to_servers_alone() {
     let world = World::new();
     for (place, reason) in [
@@ -593,6 +651,25 @@ fn every_command_takes_ids() {
         out(&format!("data inspect org/topics {data}")),
         out(&format!("data inspect data {data}"))
     );
+    // Of the weights no more than their header came, and nothing stays.
+    let seen = world.server.seen();
+    let weights = transfers(&seen).into_iter().filter(|seen| seen.on_cdn);
+    let ranges: Vec<_> = weights.map(|seen| seen.range.clone().unwrap()).collect();
+    let bytes = fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap();
+    let header = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+    assert_eq!(
+        ranges,
+        ["bytes=0-7".to_owned(), format!("bytes=8-{}", 7 + header)]
+    );
+    assert!(!world.cached_model(WEIGHTS).exists());
+    world.server.fault(WEIGHTS, Fault::NoRange);
+    assert_eq!(out("model inspect org/tiny"), local);
+    // Weights that are here are looked at where they are.
+    world.server.heal();
+    assert_eq!(world.run("--model org/tiny").code, 0);
+    world.server.seen();
+    assert_eq!(out("model inspect org/tiny"), local);
+    assert!(transfers(&world.server.seen()).is_empty());
     let absent = world
         .sandbox
         .lorahost_with("model inspect org/nothing", &environment);

@@ -335,15 +335,20 @@ impl State {
         if let (Some(Fault::Wrong), Some(last)) = (&fault, bytes.last_mut()) {
             *last ^= 1;
         }
-        let from = seen.range.as_ref().map(|range| {
-            let from = range.strip_prefix("bytes=").unwrap();
-            from.trim_end_matches('-').parse::<usize>().unwrap()
+        let range = seen.range.as_ref().map(|range| {
+            let (from, to) = range
+                .strip_prefix("bytes=")
+                .unwrap()
+                .split_once('-')
+                .unwrap();
+            (from.parse::<usize>().unwrap(), to.parse::<usize>().ok())
         });
         let mut status = 200;
-        if let Some(from) = from.filter(|_| !matches!(fault, Some(Fault::NoRange))) {
+        if let Some((from, to)) = range.filter(|_| !matches!(fault, Some(Fault::NoRange))) {
             let size = bytes.len();
-            headers.push(("Content-Range", format!("bytes {from}-{}/{size}", size - 1)));
-            bytes.drain(..from);
+            let end = to.map_or(size, |to| size.min(to + 1));
+            headers.push(("Content-Range", format!("bytes {from}-{}/{size}", end - 1)));
+            bytes = bytes[from..end].to_vec();
             status = 206;
         }
         Reply {
