@@ -21,7 +21,7 @@ const TINY: f64 = 1e-7;
 #[derive(Params)]
 struct Muon {
     /// Decay of the momentum.
-    #[param(default = 0.95, min = 0.0, max = 1.0)]
+    #[param(default = 0.95, min = 0.0, max = 0.999999)]
     momentum: f64,
     /// Mixes the gradient into the momentum once more.
     #[param(default = true)]
