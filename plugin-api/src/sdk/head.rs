@@ -216,7 +216,7 @@ impl HeadContext<'_> {
                     .arg(&x)
                     .named("approximate", Arg::from("tanh"))
                     .tensor()?,
-                Some(Activation::Silu) => op("aten::silu").arg(&x).tensor()?,
+                Some(Activation::Silu) => x.silu()?,
                 Some(Activation::Other) => return Err(newer("has another activation")),
             };
             if layer.dropout > 0.0 {
