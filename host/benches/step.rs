@@ -2,6 +2,8 @@
 //!
 //!     scripts/build-plugins && cargo bench -p lorahost
 //!
+//! Where a plugin does the work, `host` beside it is the same work called directly: the difference is the boundary.
+//!
 //! One thread, sizes of all-MiniLM-L6-v2 on AG News: 32 rows of 53 tokens, width 384.
 
 use std::error::Error;
@@ -14,6 +16,7 @@ use lorahost::adapter::{Factors, Linear, ModuleKind};
 use lorahost::data;
 use lorahost::dropout;
 use lorahost::model::{Model, Options};
+use lorahost::native::dispatch::{Argument, call, resolve};
 use lorahost::plugins::{
     Component, HeadAccess, HeadBatch, Library, Optimizer, OptimizerGroup, Pass, PluginFile,
     TaskHead,
@@ -22,7 +25,7 @@ use lorahost::spec::{Seeds, Weights};
 use lorahost_plugin_api::protocol::{HeadLayers, ParameterInfo, Pooled, Role, Task};
 use lorahost_plugin_api::sdk;
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 const ROWS: i64 = 32;
 const LENGTH: i64 = 53;
@@ -84,7 +87,7 @@ impl HeadAccess for Classifier {
     }
 }
 
-/// Pooling, classifier and cross-entropy through the plugin, forward and backward.
+/// Pooling, classifier and cross-entropy, forward and backward.
 fn loss(criterion: &mut Criterion) {
     let name = "sequence-classification";
     let component = component("sequence_classification_head", "head", name, &json!({}));
@@ -113,11 +116,23 @@ fn loss(criterion: &mut Criterion) {
         labels: Some(Tensor::arange(ROWS, (Kind::Int64, Device::Cpu)).remainder(CLASSES)),
         bytes: None,
     };
-    criterion.bench_function("loss", |bencher| {
+    let mut group = criterion.benchmark_group("loss");
+    group.bench_function("plugin", |bencher| {
         bencher.iter(|| {
             let access = Rc::clone(&classifier);
             let loss = head.forward(&hidden, &batch, access, Pass::Training(1));
             loss.expect("a loss").sum.backward();
+        });
+    });
+    let labels = batch.labels.as_ref().expect("classes");
+    group.bench_function("host", |bencher| {
+        bencher.iter(|| {
+            let pooled = hidden.index_select(0, &batch.offsets.slice(0, None, -1, 1));
+            let logits = classifier.layer("classifier", &pooled).expect("logits");
+            let none = None::<&Tensor>;
+            let sum = logits.cross_entropy_loss(labels, none, Reduction::Sum, -100, 0.0);
+            black_box(logits.detach());
+            sum.backward();
         });
     });
 }
@@ -145,12 +160,41 @@ fn optimizer(criterion: &mut Criterion) {
             });
         }
     }
+    let values: Vec<Tensor> = group.values.iter().map(Tensor::shallow_clone).collect();
     let optimizer = Optimizer::new(component.expect("the plugin"), group, 1).expect("an optimizer");
     let mut step = 0;
-    criterion.bench_function("optimizer", |bencher| {
+    let mut group = criterion.benchmark_group("optimizer");
+    group.bench_function("plugin", |bencher| {
         bencher.iter(|| {
             step += 1;
             optimizer.step(step, 1e-4).expect("a step");
+        });
+    });
+    let zeros = |_| values.iter().map(Tensor::zeros_like).collect::<Vec<_>>();
+    let [means, squares] = [0, 1].map(zeros);
+    let steps: Vec<Tensor> = (values.iter())
+        .map(|_| Tensor::zeros([], (Kind::Float, Device::Cpu)))
+        .collect();
+    let count = resolve("aten::_foreach_add_", "Scalar").expect("the operator");
+    let fused = resolve("aten::_fused_adamw_", "").expect("the operator");
+    group.bench_function("host", |bencher| {
+        bencher.iter(|| {
+            let grads: Vec<Tensor> = values.iter().map(Tensor::grad).collect();
+            let _unrecorded = tch::no_grad_guard();
+            call(count, &[Argument::Tensors(steps.iter().collect()), Argument::Float(1.0)], &[]).expect("a count");
+            let lists = [&values, &grads, &means, &squares, &vec![], &steps];
+            let lists = lists.map(|tensors| Argument::Tensors(tensors.iter().collect()));
+            let settings = [
+                ("lr", 1e-4),
+                ("beta1", 0.9),
+                ("beta2", 0.999),
+                ("weight_decay", 0.001),
+                ("eps", 1e-8),
+            ];
+            let settings = settings.map(|(name, value)| (name, Argument::Float(value)));
+            let flags = ["amsgrad", "maximize"].map(|name| (name, Argument::Bool(false)));
+            let named: Vec<_> = settings.into_iter().chain(flags).collect();
+            call(fused, &lists, &named).expect("a step");
         });
     });
 }

@@ -1,18 +1,19 @@
 //! What host and plugin say to each other: JSON messages beside tensor handles.
 //!
-//! A message grows by optional fields alone, so an older plugin reads a newer host's messages and the other way round:
-//! unknown fields are ignored, absent ones have a default.
+//! Every message is a JSON object that grows by optional fields alone, so an older plugin reads a newer host's messages
+//! and the other way round: unknown fields are ignored, absent ones have a default, and a name that an enum of the
+//! host's messages does not have reads as its `Other`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// The ABI that this crate speaks. 0 may still change; 1 will be frozen.
-pub const ABI: u32 = 0;
+/// The ABI that this crate speaks. It is frozen: a plugin of ABI 1 works in every later host.
+pub const ABI: u32 = 1;
 
 /// [`ABI`] as text, for the manifest that is made at compile time.
-pub const ABI_TEXT: &str = "0";
+pub const ABI_TEXT: &str = "1";
 
 /// The section of a plugin file that holds its [`Manifest`] as JSON.
 pub const MANIFEST_SECTION: &str = ".lorahost.manifest";
@@ -221,6 +222,9 @@ pub enum Role {
     Embedding,
     /// Weight or bias of the task head.
     Head,
+    /// None that this API knows; from a later host.
+    #[serde(other)]
+    Other,
 }
 
 /// What an optimizer knows of a parameter.
@@ -264,6 +268,12 @@ pub struct StepRequest {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct OptimizerState {
     pub names: Vec<String>,
+}
+
+/// Tells an optimizer that an evaluation, a checkpoint or the end begins or is over; the tensors are the parameters.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct EvaluationRequest {
+    pub phase: EvaluationPhase,
 }
 
 /// Where an evaluation, a checkpoint or the end stands.
@@ -319,6 +329,9 @@ pub struct HeadLayers {
 pub enum Pooled {
     First,
     Last,
+    /// None that this API knows; from a later host.
+    #[serde(other)]
+    Other,
 }
 
 /// One layer of the model's head; the host owns its weights.
@@ -352,6 +365,9 @@ pub struct HeadLayer {
 pub enum HeadLayerKind {
     Linear,
     Norm,
+    /// None that this API knows; from a later host.
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -364,6 +380,9 @@ pub enum Activation {
     /// With the tanh approximation.
     GeluTanh,
     Silu,
+    /// None that this API knows; from a later host.
+    #[serde(other)]
+    Other,
 }
 
 /// Of `inputs` and `forward`: which pass this is, and what there is to say of the batch beside its tensors.
@@ -388,6 +407,14 @@ pub struct ForwardReply {
     pub count: u64,
 }
 
+/// Asks a head for the metrics of all that it observed.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct MetricsRequest {
+    /// Mean over everything counted.
+    #[serde(deserialize_with = "null_or_number")]
+    pub loss: f64,
+}
+
 /// What an evaluation measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
@@ -407,4 +434,63 @@ fn null_is_nan<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, 
         .into_iter()
         .map(|(name, value)| (name, value.unwrap_or(f64::NAN)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_str, json};
+
+    use super::*;
+
+    #[test]
+    fn the_number_of_the_abi_has_one_value() {
+        assert_eq!(ABI_TEXT, ABI.to_string());
+    }
+
+    #[test]
+    fn a_later_host_may_say_more() {
+        let later = json!({
+            "parameters": [{"name": "x", "role": "position", "curvature": 1.5}],
+            "phase": "before", "reason": "checkpoint",
+            "loss": null,
+            "layers": [{
+                "name": "score", "kind": "router", "fan_in": 4, "fan_out": 2, "bias": true,
+                "activation": "mish", "experts": 8,
+            }],
+            "pooled": "mean",
+        });
+        let later = later.to_string();
+        let parameters = from_str::<PrepareRequest>(&later).unwrap().parameters;
+        assert_eq!(parameters[0].role, Role::Other);
+        let phase = from_str::<EvaluationRequest>(&later).unwrap().phase;
+        assert_eq!(phase, EvaluationPhase::Before);
+        assert!(from_str::<MetricsRequest>(&later).unwrap().loss.is_nan());
+        let head: HeadLayers = from_str(&later).unwrap();
+        assert_eq!(head.pooled, Some(Pooled::Other));
+        let layer = &head.layers[0];
+        assert_eq!(layer.kind, HeadLayerKind::Other);
+        assert_eq!(layer.activation, Some(Activation::Other));
+    }
+
+    #[test]
+    fn an_earlier_side_may_say_less() {
+        let reply: AlphaReply = from_str(r#"{"scale": 2.0}"#).unwrap();
+        assert_eq!((reply.lr_a, reply.lr_b), (1.0, 1.0));
+        let reply: InitReply = from_str("{}").unwrap();
+        assert!(!reply.compensate && reply.frozen.is_none());
+        assert!(from_str::<RanksReply>("{}").unwrap().ranks.is_none());
+        let task: Task = from_str(r#"{"vocab_size": 9}"#).unwrap();
+        assert!(task.labels.is_empty() && task.mask_token.is_none());
+    }
+
+    #[test]
+    fn numbers_arrive_as_they_were_sent() {
+        let mut lr = 1e-5_f64;
+        while lr < 1.0 {
+            let sent = serde_json::to_string(&StepRequest { step: 1, lr }).unwrap();
+            let arrived: StepRequest = from_str(&sent).unwrap();
+            assert_eq!(arrived.lr.to_bits(), lr.to_bits(), "{sent}");
+            lr *= 1.0 + 1.0 / 7.0;
+        }
+    }
 }

@@ -48,7 +48,7 @@ fn flattened_parameters_are_the_components_own() -> Result<()> {
     assert_eq!((scaled.factor, scaled.adamw.beta1), (2.0, 0.5));
     assert_eq!(scaled.adamw.beta2, 0.999);
     let error = testing::params::<Scaled>(json!({ "beta2": 1.5 })).err();
-    let expected = "parameter `beta2` is 1.5, above 1";
+    let expected = "parameter `beta2` is 1.5, above 0.999999";
     assert_eq!(
         error.map(|error| error.to_string()).as_deref(),
         Some(expected)

@@ -192,6 +192,7 @@ fn head(head: &HeadReport) -> String {
     let place = match pooled {
         Some(Pooled::First) => "first token",
         Some(Pooled::Last) => "last token",
+        Some(Pooled::Other) => "another token",
         None => "every token",
     };
     let title = format!(
@@ -210,7 +211,9 @@ fn head_layer(layer: &HeadLayerReport) -> [String; 3] {
         (None, false) => "new".to_owned(),
     };
     let size = match layer.kind {
-        HeadLayerKind::Linear => format!("{} x {}", layer.fan_in, layer.fan_out),
+        HeadLayerKind::Linear | HeadLayerKind::Other => {
+            format!("{} x {}", layer.fan_in, layer.fan_out)
+        }
         HeadLayerKind::Norm => layer.fan_out.to_string(),
     };
     [format!("    {}", layer.name), size, origin]

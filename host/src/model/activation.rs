@@ -42,6 +42,7 @@ pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor, TchError> {
         Activation::Relu => x.f_relu(),
         Activation::Silu => x.f_silu(),
         Activation::Tanh => x.f_tanh(),
+        Activation::Other => Err(TchError::Convert("an activation without a name".to_owned())),
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::RunSpec;
+use crate::{
+    plugins,
+    spec::{RunSpec, Selection},
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -53,6 +56,9 @@ pub struct Revisions {
 pub struct PluginFile {
     pub kind: String,
     pub name: String,
+    /// Of the plugin's crate; absent where the file has gone, or is another one by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     pub file: PathBuf,
     pub sha256: String,
 }
@@ -78,6 +84,7 @@ impl Provenance {
             selection.map(|selection| PluginFile {
                 kind: kind.to_owned(),
                 name: selection.name.clone(),
+                version: version(selection),
                 file: selection.file.clone(),
                 sha256: selection.sha256.clone(),
             })
@@ -102,6 +109,12 @@ impl Provenance {
         self.revisions = revisions.clone();
         self
     }
+}
+
+/// What the manifest of the selected file says.
+fn version(selection: &Selection) -> Option<String> {
+    let file = plugins::PluginFile::read(&selection.file).ok()?;
+    (file.sha256 == selection.sha256).then_some(file.manifest.version)
 }
 
 fn cpu_model() -> Option<String> {

@@ -31,6 +31,9 @@ pub struct Measured {
     pub test: Option<TestResult>,
     /// Name of the metric that stands for the task: `acc`, `ppl`.
     pub headline: Option<String>,
+    /// Which way of that metric is up; absent in records made before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub higher_is_better: Option<bool>,
     /// Steps that were made.
     pub steps: usize,
     pub trainable_parameters: u64,

@@ -91,6 +91,7 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
         if let Some(evaluation) = validate(spec, setup, measured.steps, epoch, watch)? {
             measured.val_losses.push(evaluation.loss);
             measured.headline = Some(evaluation.metrics.short);
+            measured.higher_is_better = Some(evaluation.metrics.higher_is_better);
             if !evaluation.loss.is_finite() {
                 break;
             }
@@ -260,6 +261,7 @@ fn test(
         metrics: metrics.values.clone(),
     });
     measured.headline = Some(metrics.short);
+    measured.higher_is_better = Some(metrics.higher_is_better);
     measured.test = Some(TestResult {
         loss,
         metrics: metrics.values,

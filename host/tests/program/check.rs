@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::sandbox::{Sandbox, workspace};
+use crate::sandbox::{Sandbox, plugin, workspace};
 
 /// The findings of a file, one a line, as far as `wanted` names their status; without their messages, which hold
 /// numbers of this machine.
@@ -78,6 +78,26 @@ fn each_defect_is_found_by_its_test() {
 }
 
 #[test]
+fn a_file_that_names_libtorch_or_works_at_load_time_is_found_out() {
+    let sandbox = Sandbox::new();
+    // The loader's entry for one library, turned into one for another with a name as long.
+    let whole = fs::read(plugin("uniform_init")).unwrap();
+    let mut linked = whole.clone();
+    let (own, theirs) = (b"libgcc_s.so.1\0", b"libtorch.so.1\0");
+    let entry = whole.windows(own.len()).position(|window| window == own);
+    let entry = entry.expect("a library of Rust needs libgcc_s");
+    linked[entry..entry + own.len()].copy_from_slice(theirs);
+    sandbox.write("linked.so", linked);
+    let lines = ["linked.so", "TEST/slow_to_open"]
+        .map(|file| findings(&sandbox, file, &["failed", "crashed"]).join("\n"));
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    file: failed file.links
+    file: failed file.opens
+    file: failed file.opens
+    ");
+}
+
+#[test]
 fn a_plugin_that_hangs_is_ended() {
     let sandbox = Sandbox::new();
     let outcome =
@@ -89,7 +109,7 @@ fn a_plugin_that_hangs_is_ended() {
       crashed  init.shapes
                it was ended after 3 s (--timeout)
 
-    10 passed, 0 failed, 1 crashed, 0 skipped
+    11 passed, 0 failed, 1 crashed, 0 skipped
     ");
 }
 

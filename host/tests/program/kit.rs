@@ -1,6 +1,7 @@
 //! The author's way: a new crate, its tests, its installation, a sweep; and the user's: a lock.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::sandbox::{Outcome, Sandbox, small, workspace};
@@ -57,6 +58,83 @@ fn from_new_to_a_sweep_in_four_commands() {
         "{}",
         again.out
     );
+}
+
+/// A registry in a folder: what `my_init` needs, the plugin API as it would be published, and `my_init` itself.
+#[test]
+fn a_crate_of_a_registry_is_installed() {
+    let sandbox = Sandbox::new();
+    let api = workspace().join("plugin-api");
+    let made = sandbox.author(&format!("plugin new init my_init --api {}", api.display()));
+    assert_eq!(made.code, 0, "{}", made.err);
+    let registry = sandbox.path("registry");
+    let manifest = sandbox.path("my_init/Cargo.toml");
+    cargo(&["vendor", "--manifest-path"], &[&manifest, &registry]);
+
+    let packed = sandbox.path("packed");
+    cargo(
+        &[
+            "package",
+            "--no-verify",
+            "--allow-dirty",
+            "--package=lorahost-plugin-derive",
+            "--package=lorahost-plugin-api",
+            "--target-dir",
+        ],
+        &[&packed],
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    for name in ["lorahost-plugin-derive", "lorahost-plugin-api"] {
+        let archive = packed.join(format!("package/{name}-{version}.crate"));
+        let mut tar = Command::new("tar");
+        run(tar.arg("xzf").arg(archive).arg("-C").arg(&registry));
+    }
+    let text = fs::read_to_string(&manifest).unwrap();
+    let path = format!("path = {:?}, ", api.display().to_string());
+    assert!(text.contains(&path), "{text}");
+    fs::write(&manifest, text.replace(&path, "")).unwrap();
+    fs::rename(sandbox.path("my_init"), registry.join("my_init")).unwrap();
+    for folder in fs::read_dir(&registry).unwrap() {
+        let checksum = folder.unwrap().path().join(".cargo-checksum.json");
+        if !checksum.exists() {
+            fs::write(checksum, r#"{"files":{}}"#).unwrap();
+        }
+    }
+    let replaced =
+        "[source.crates-io]\nreplace-with = \"here\"\n[source.here]\ndirectory = \"registry\"\n";
+    sandbox.write(".cargo/config.toml", replaced);
+
+    let installed = sandbox.author("plugin install my_init@0.1");
+    assert_eq!(installed.code, 0, "{}", installed.err);
+    assert!(
+        installed.out.starts_with("installed my_init 0.1.0"),
+        "{}",
+        installed.out
+    );
+    let swept = sandbox.lorahost(&small("--init my-init"));
+    assert_eq!(swept.code, 0, "{}", swept.err);
+
+    let absent = sandbox.author("plugin install my_init@2");
+    assert_eq!(absent.code, 2, "{}", absent.err);
+    assert!(
+        absent
+            .err
+            .contains("candidate versions found which didn't match: 0.1.0"),
+        "{}",
+        absent.err
+    );
+}
+
+fn cargo(words: &[&str], paths: &[&Path]) {
+    let mut command = Command::new(env!("CARGO"));
+    command.arg("--offline").args(words).args(paths);
+    run(command.current_dir(workspace()));
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
 }
 
 #[test]

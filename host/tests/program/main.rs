@@ -12,6 +12,7 @@ mod check;
 mod cuda;
 mod data;
 mod flags;
+mod frozen;
 mod generate;
 mod hostile;
 mod hub;

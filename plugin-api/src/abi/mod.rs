@@ -1,8 +1,12 @@
 //! The binary interface: the only `unsafe` code of this crate and the only place where `abi_stable` is seen.
 //!
 //! A plugin exports one root module of three functions, which never changes its layout. Everything else is asked for
-//! by a string id and answered by a table or by null ("this side does not have it"). A table starts with its size in
-//! bytes, so that a later version may append to it; what cannot be appended gets a new id.
+//! by a string id and answered by a table or by null ("this side does not have it").
+//!
+//! ABI 1 is frozen. None of the layouts here changes, no table is appended to, and `abi_stable` stays at 0.11: a new
+//! function comes in a table of its own under a new id, which a component that cannot do without it names in its
+//! `requires`. What methods say to each other grows in the JSON of their messages, see [`protocol`](crate::protocol). The
+//! size at the start of a table tells a table that is cut short from a whole one.
 
 mod export;
 mod host;

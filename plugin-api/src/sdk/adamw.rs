@@ -13,10 +13,10 @@ use super::{Arg, Group, Optimizer, Result, State, Tensor, foreach, op};
 #[derive(Params)]
 pub struct AdamW {
     /// Decay of the mean of gradients.
-    #[param(default = 0.9, min = 0.0, max = 1.0)]
+    #[param(default = 0.9, min = 0.0, max = 0.999999)]
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
-    #[param(default = 0.999, min = 0.0, max = 1.0)]
+    #[param(default = 0.999, min = 0.0, max = 0.999999)]
     pub beta2: f64,
     /// Added to the square root of the second moment.
     #[param(default = 1e-8, min = 0.0)]

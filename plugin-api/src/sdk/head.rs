@@ -5,7 +5,7 @@ use crate::abi::{self, Component};
 use crate::manifest::Piece;
 use crate::protocol::{
     Activation, DataKind, ForwardReply, ForwardRequest, HeadLayer, HeadLayers, HeadPlan,
-    HeadPrepareRequest, InputsReply, Metrics, Pooled, Task,
+    HeadPrepareRequest, InputsReply, Metrics, MetricsRequest, Pooled, Task,
 };
 
 /// What is learned, and how it is measured.
@@ -183,6 +183,9 @@ impl HeadContext<'_> {
         let positions = match self.head.pooled {
             Some(Pooled::First) => batch.first_positions()?,
             Some(Pooled::Last) => batch.last_positions()?,
+            Some(Pooled::Other) => {
+                return Err(newer("looks at another token than the first or the last"));
+            }
             None => {
                 return Err(Error::new(
                     "this head of the model works on tokens, not on whole rows",
@@ -213,7 +216,8 @@ impl HeadContext<'_> {
                     .arg(&x)
                     .named("approximate", Arg::from("tanh"))
                     .tensor()?,
-                Some(Activation::Silu) => op("aten::silu").arg(&x).tensor()?,
+                Some(Activation::Silu) => x.silu()?,
+                Some(Activation::Other) => return Err(newer("has another activation")),
             };
             if layer.dropout > 0.0 {
                 x = self.dropout(&x, layer.dropout)?;
@@ -293,12 +297,18 @@ impl<T: TaskHead> Component for Head<T> {
                 Ok(Answer::default())
             }
             "metrics" => {
-                let loss = call.read::<Option<f64>>()?.unwrap_or(f64::NAN);
+                let MetricsRequest { loss } = call.read()?;
                 Answer::new(&self.head.metrics(loss)?, vec![])
             }
             other => Err(Error::unsupported(other)),
         }
     }
+}
+
+/// The error of a model that came after this API.
+fn newer(what: &str) -> Error {
+    Error::new(format!("the model's head {what}, which this plugin knows"))
+        .with_help("build the plugin against the plugin API of this host")
 }
 
 fn batch<'a>(call: &'a Call<'_>, first: usize, bytes: Option<u64>) -> Result<Batch<'a>> {

@@ -3,6 +3,8 @@
 //! A singular vector, an eigenvector or a row of R may be turned about with its partner and stay what it is, and
 //! libraries choose differently. Here the largest component of each left singular vector and of each eigenvector is
 //! positive, and so is the diagonal of R: what is made of them does not depend on the library.
+//!
+//! And powers of a matrix by Newton and Schulz's iterations, which are matrix products alone.
 
 use super::{Context, Error, Result, Tensor, op};
 
@@ -38,6 +40,66 @@ impl Tensor {
         let vectors = vectors.mul_tensor(&dominant_signs(&vectors)?)?;
         Ok((values, vectors))
     }
+
+    /// U V' of the matrix U diag(S) V' `[m, n]`, that is `(X X')^(-1/2) X`, by `steps` of Newton and Schulz's iteration
+    /// `X <- a X + (b X X' + c (X X')^2) X` from `X / |X|`.
+    ///
+    /// With `(1.5, -0.5, 0)` it converges, slowly where S is small; with `(3.4445, -4.775, 2.0315)` five steps bring S
+    /// into about 0.7 to 1.2 and no nearer (Jordan 2024, <https://kellerjordan.github.io/posts/muon/>). Zero stays zero.
+    ///
+    /// # Errors
+    /// When it is not a matrix.
+    pub fn orthogonalize(&self, steps: usize, coefficients: (f64, f64, f64)) -> Result<Tensor> {
+        let shape = self.shape()?;
+        // The iteration works on the Gram matrix of the rows: let them be the shorter side.
+        let tall = shape.first() > shape.last();
+        let wide = if tall {
+            self.t()?.contiguous()?
+        } else {
+            self.try_clone()?
+        };
+        let mut x = wide.div_tensor(&wide.norm()?.clamp(TINY, f64::INFINITY)?)?;
+        let (a, b, c) = coefficients;
+        for _ in 0..steps {
+            let gram = x.matmul(&x.t()?)?;
+            let polynomial = addmm(&gram, b, &gram, &gram, c)?;
+            x = addmm(&x, a, &polynomial, &x, 1.0)?;
+        }
+        if tall { x.t() } else { Ok(x) }
+    }
+
+    /// The square root of a symmetric positive matrix and the root's inverse, by `steps` of Newton and Schulz's coupled
+    /// iteration (Higham, Functions of Matrices, 2008, 6.7): with `Y = self / |self|` and `Z = I`,
+    /// `T = (3 I - Z Y) / 2`, `Y <- Y T`, `Z <- T Z`. It converges quadratically; a condition of 1e6 takes about 20 steps.
+    ///
+    /// # Errors
+    /// When it is not square.
+    pub fn matrix_roots(&self, steps: usize) -> Result<(Tensor, Tensor)> {
+        let norm = self.norm()?.clamp(TINY, f64::INFINITY)?;
+        let identity = Tensor::eye(self.shape()?.first().copied().unwrap_or(0))?;
+        let identity = identity.to_kind(self.kind()?)?;
+        let (mut y, mut z) = (self.div_tensor(&norm)?, identity.try_clone()?);
+        for _ in 0..steps {
+            let t = addmm(&identity, 1.5, &z, &y, -0.5)?;
+            (y, z) = (y.matmul(&t)?, t.matmul(&z)?);
+        }
+        let root = norm.sqrt()?;
+        Ok((y.mul_tensor(&root)?, z.div_tensor(&root)?))
+    }
+}
+
+/// What a norm is at least, so that a matrix of zeros can be divided by it.
+const TINY: f64 = 1e-7;
+
+/// `beta x + alpha a b`.
+fn addmm(x: &Tensor, beta: f64, a: &Tensor, b: &Tensor, alpha: f64) -> Result<Tensor> {
+    op("aten::addmm")
+        .arg(x)
+        .arg(a)
+        .arg(b)
+        .named("beta", beta)
+        .named("alpha", alpha)
+        .tensor()
 }
 
 impl Context {

@@ -173,6 +173,8 @@ methods! {
     rsqrt() = "aten::rsqrt";
     exp() = "aten::exp";
     log() = "aten::log";
+    /// log(1 + x), exact for small x.
+    log1p() = "aten::log1p";
     abs() = "aten::abs";
     sign() = "aten::sign";
     square() = "aten::square";
@@ -180,6 +182,8 @@ methods! {
     tanh() = "aten::tanh";
     sigmoid() = "aten::sigmoid";
     relu() = "aten::relu";
+    silu() = "aten::silu";
+    log_sigmoid() = "aten::log_sigmoid";
     /// With the error function.
     gelu() = "aten::gelu";
     maximum(other: &Tensor) = "aten::maximum";
@@ -188,10 +192,17 @@ methods! {
     eq_scalar(value: f64) = "aten::eq.Scalar";
     ne_scalar(value: f64) = "aten::ne.Scalar";
     lt_scalar(value: f64) = "aten::lt.Scalar";
+    le_scalar(value: f64) = "aten::le.Scalar";
     gt_scalar(value: f64) = "aten::gt.Scalar";
+    ge_scalar(value: f64) = "aten::ge.Scalar";
     logical_and(other: &Tensor) = "aten::logical_and";
     logical_not() = "aten::logical_not";
     isfinite() = "aten::isfinite";
+    isnan() = "aten::isnan";
+    /// Whether everything is true, or not 0.
+    all() = "aten::all";
+    /// Whether something is.
+    any() = "aten::any";
     /// Sum over everything.
     sum() = "aten::sum";
     sum_dim(dims: &[i64], keepdim: bool) = "aten::sum.dim_IntList";
@@ -202,7 +213,14 @@ methods! {
     max() = "aten::max";
     /// Smallest of everything.
     min() = "aten::min";
+    /// Largest along the dimensions.
+    amax(dims: &[i64], keepdim: bool) = "aten::amax";
+    /// Smallest along the dimensions.
+    amin(dims: &[i64], keepdim: bool) = "aten::amin";
     argmax(dim: i64) = "aten::argmax";
+    argmin(dim: i64) = "aten::argmin";
+    /// Logarithm of the sum of exponentials along the dimensions.
+    logsumexp(dims: &[i64], keepdim: bool) = "aten::logsumexp";
     /// Euclidean (Frobenius) norm over everything.
     norm() = "aten::linalg_vector_norm";
     softmax(dim: i64) = "aten::softmax.int";
@@ -226,6 +244,9 @@ methods! {
     pow(exponent: f64) = "aten::pow.Tensor_Scalar";
     clamp(min: f64, max: f64) = "aten::clamp";
 }
+
+/// ATen's number for a loss that is summed.
+const SUM: i64 = 2;
 
 /// Updates in place; each returns nothing, since the tensor itself changes.
 macro_rules! in_place {
@@ -371,12 +392,36 @@ impl Tensor {
             .tensor()
     }
 
+    /// Squared differences summed over everything; a target of the same shape.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn mse_loss_sum(&self, target: &Tensor) -> Result<Tensor> {
+        op("aten::mse_loss")
+            .arg(self)
+            .arg(target)
+            .named("reduction", SUM)
+            .tensor()
+    }
+
+    /// Cross-entropy of `sigmoid(self)` against probabilities of the same shape, summed over everything:
+    /// `softplus(x) - x y`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn binary_cross_entropy_with_logits_sum(&self, target: &Tensor) -> Result<Tensor> {
+        op("aten::binary_cross_entropy_with_logits")
+            .arg(self)
+            .arg(target)
+            .named("reduction", SUM)
+            .tensor()
+    }
+
     /// Cross-entropy summed over rows: logits `[rows, classes]`, target `[rows]` int64; -100 is left out.
     ///
     /// # Errors
     /// When the shapes do not fit or a target is out of range.
     pub fn cross_entropy_sum(&self, target: &Tensor) -> Result<Tensor> {
-        const SUM: i64 = 2;
         op("aten::cross_entropy_loss")
             .arg(self)
             .arg(target)

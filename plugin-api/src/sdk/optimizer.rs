@@ -4,7 +4,7 @@ use super::{Answer, Call, Error, Kind, Params, Result, Tensor, op};
 use crate::abi::Component;
 use crate::manifest::Piece;
 use crate::protocol::{
-    EvaluationPhase, OptimizerState, ParameterInfo, PrepareRequest, StepRequest,
+    EvaluationPhase, EvaluationRequest, OptimizerState, ParameterInfo, PrepareRequest, StepRequest,
 };
 
 /// How parameters move. Called without gradients being recorded; parameters are changed in place.
@@ -157,6 +157,23 @@ pub struct Parameter<'a> {
     pub grad: Option<&'a Tensor>,
 }
 
+impl ParameterInfo {
+    /// `1/s^2`, for optimizers that take a step of the factors for one of the weight.
+    ///
+    /// # Errors
+    /// When the scale is 0: then A and B do not reach the weight.
+    pub fn inverse_square_scale(&self) -> Result<f64> {
+        if self.scale == 0.0 {
+            return Err(Error::new(format!(
+                "{} has the scale 0, by which this optimizer divides",
+                self.name
+            ))
+            .with_help("choose an alpha policy that gives another scale"));
+        }
+        Ok(self.scale.powi(-2))
+    }
+}
+
 /// Named tensors of an optimizer.
 #[derive(Default)]
 pub struct State {
@@ -284,7 +301,7 @@ impl<T: Optimizer> Component for Optimize<T> {
                 Ok(Answer::default())
             }
             "evaluation" => {
-                let phase = call.read::<EvaluationPhase>()?;
+                let EvaluationRequest { phase } = call.read()?;
                 self.optimizer
                     .evaluation(&group(&self.infos, call)?, phase)?;
                 Ok(Answer::default())

@@ -7,7 +7,8 @@ use super::host::install;
 use super::store::CallState;
 use crate::abi::Component;
 use crate::protocol::{
-    EvaluationPhase, OptimizerState, ParameterInfo, PrepareRequest, Role, StepRequest,
+    EvaluationPhase, EvaluationRequest, OptimizerState, ParameterInfo, PrepareRequest, Role,
+    StepRequest,
 };
 use crate::sdk::{Answer, Call, Optimize, Optimizer, Result, Tensor, caught};
 
@@ -113,7 +114,8 @@ impl<T: Optimizer> Descent<T> {
     /// What [`Optimizer::evaluation`] returned.
     pub fn evaluation(&mut self, phase: EvaluationPhase) -> Result<()> {
         let tensors = self.lend(&[]);
-        self.invoke("evaluation", &json!(phase), &tensors).map(drop)
+        self.invoke("evaluation", &json!(EvaluationRequest { phase }), &tensors)
+            .map(drop)
     }
 
     /// Parameters and gradients, as the host passes them.

@@ -11,7 +11,7 @@ use super::store::{self, CallState};
 use crate::abi::Component;
 use crate::protocol::{
     ForwardReply, ForwardRequest, HeadLayer, HeadLayerKind, HeadLayers, HeadPlan,
-    HeadPrepareRequest, InputsReply, Metrics, Pooled, Task,
+    HeadPrepareRequest, InputsReply, Metrics, MetricsRequest, Pooled, Task,
 };
 use crate::sdk::{Answer, Batch, Call, Error, Head, Inputs, Result, TaskHead, Tensor, caught};
 
@@ -149,7 +149,7 @@ impl<T: TaskHead> TestHead<T> {
     /// # Errors
     /// What [`TaskHead::metrics`] returned.
     pub fn metrics(&mut self, loss: f64) -> Result<Metrics> {
-        let answer = self.invoke("metrics", &json!(loss), &[], false)?;
+        let answer = self.invoke("metrics", &json!(MetricsRequest { loss }), &[], false)?;
         Ok(serde_json::from_str(&answer.message)?)
     }
 

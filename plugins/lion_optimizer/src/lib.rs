@@ -11,10 +11,10 @@ use lorahost_plugin_api::prelude::*;
 #[derive(Params)]
 struct Lion {
     /// Share of the momentum in the direction of a step.
-    #[param(default = 0.9, min = 0.0, max = 1.0)]
+    #[param(default = 0.9, min = 0.0, max = 0.999999)]
     beta1: f64,
     /// Decay of the momentum.
-    #[param(default = 0.99, min = 0.0, max = 1.0)]
+    #[param(default = 0.99, min = 0.0, max = 0.999999)]
     beta2: f64,
     /// Share of a parameter, times the learning rate, that a step takes away.
     #[param(default = 0.0, min = 0.0)]

@@ -28,9 +28,9 @@ impl Optimizer for LoraFa {
         let metrics = parameters.map(|(place, Parameter { info, .. })| {
             let partner = group.partner(place);
             match (info.role, partner) {
-                (Role::B, Some(a)) if info.scale != 0.0 => {
+                (Role::B, Some(a)) => {
                     let metric = inverse_gram(group.parameters[a].value, self.damping)?;
-                    metric.mul_scalar_(info.scale.powi(-2))?;
+                    metric.mul_scalar_(info.inverse_square_scale()?)?;
                     Ok(Some(metric))
                 }
                 (Role::A | Role::B, None) => Err(Error::new(format!(

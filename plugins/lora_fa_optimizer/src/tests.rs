@@ -26,3 +26,20 @@ fn a_pair_of_which_one_is_frozen_is_refused() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_scale_of_0_is_refused() -> Result<()> {
+    let factor = |name, role| -> Result<_> {
+        let info = ParameterInfo {
+            pair: Some(1),
+            scale: 0.0,
+            ..parameter(name, role)
+        };
+        Ok((info, tensor(&[1.0, 2.0, 3.0, 5.0], &[2, 2])?))
+    };
+    let group = vec![factor("A", Role::A)?, factor("B", Role::B)?];
+    let error = Descent::new(params::<LoraFa>(json!({}))?, group).err();
+    let message = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(message.starts_with("B has the scale 0"), "{message}");
+    Ok(())
+}

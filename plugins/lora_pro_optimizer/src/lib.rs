@@ -38,7 +38,8 @@ impl Optimizer for LoraPro {
                 if !(is_finite(a.value)? && is_finite(b.value)?) {
                     continue;
                 }
-                let pair = Pair::new(a.value, b.value, a.info.scale, self.damping)?;
+                let unscale = a.info.inverse_square_scale()?;
+                let pair = Pair::new(a.value, b.value, unscale, self.damping)?;
                 let (of_a, of_b) = pair.gradients(grad_a, grad_b)?;
                 gradients[place] = Some(of_a.to_kind(grad_a.kind()?)?);
                 gradients[partner] = Some(of_b.to_kind(grad_b.kind()?)?);
@@ -64,33 +65,33 @@ fn is_finite(factor: &Tensor) -> Result<bool> {
 struct Pair {
     a: Tensor,
     b: Tensor,
-    scale: f64,
+    /// 1/s^2.
+    unscale: f64,
     of_a: Spectrum,
     of_b: Spectrum,
 }
 
 impl Pair {
-    fn new(a: &Tensor, b: &Tensor, scale: f64, damping: f64) -> Result<Self> {
+    fn new(a: &Tensor, b: &Tensor, unscale: f64, damping: f64) -> Result<Self> {
         let (a, b) = (a.to_kind(Kind::Double)?, b.to_kind(Kind::Double)?);
         Ok(Self {
             of_a: Spectrum::of_gram(&a, damping)?,
             of_b: Spectrum::of_gram(&b.t()?, damping)?,
             a,
             b,
-            scale,
+            unscale,
         })
     }
 
     /// The adjusted gradients of A and B.
     fn gradients(&self, grad_a: &Tensor, grad_b: &Tensor) -> Result<(Tensor, Tensor)> {
         let (grad_a, grad_b) = (grad_a.to_kind(Kind::Double)?, grad_b.to_kind(Kind::Double)?);
-        let unscale = self.scale.powi(-2);
         let inverse_b = self.of_b.inverse()?;
-        let of_a = inverse_b.matmul(&grad_a)? * unscale;
+        let of_a = inverse_b.matmul(&grad_a)? * self.unscale;
         let inside = self
             .b
             .matmul(&inverse_b.matmul(&self.b.t()?.matmul(&grad_b)?)?)?;
-        let of_b = (grad_b - inside).matmul(&self.of_a.inverse()?)? * unscale;
+        let of_b = (grad_b - inside).matmul(&self.of_a.inverse()?)? * self.unscale;
         let x = -&sylvester(&self.of_b, &self.of_a, &of_a.matmul(&self.a.t()?)?)?;
         Ok((of_a + x.matmul(&self.a)?, of_b - self.b.matmul(&x)?))
     }

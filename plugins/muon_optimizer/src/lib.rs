@@ -14,14 +14,12 @@ use lorahost_plugin_api::prelude::*;
 /// Coefficients of X <- a X + (b X X' + c (X X')^2) X.
 const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
 const ITERATIONS: usize = 5;
-/// The least norm that a momentum is divided by.
-const TINY: f64 = 1e-7;
 
 /// Orthogonalised momentum for matrices, AdamW for the rest.
 #[derive(Params)]
 struct Muon {
     /// Decay of the momentum.
-    #[param(default = 0.95, min = 0.0, max = 1.0)]
+    #[param(default = 0.95, min = 0.0, max = 0.999999)]
     momentum: f64,
     /// Mixes the gradient into the momentum once more.
     #[param(default = true)]
@@ -86,7 +84,8 @@ impl Optimizer for Muon {
                 value.mul_scalar_(1.0 - lr * self.adamw.weight_decay)?;
             }
             let factor = self.adjust.factor(&value.shape()?);
-            value.add_scaled_(&orthogonal(&update)?, -lr * factor)?;
+            let update = update.orthogonalize(ITERATIONS, COEFFICIENTS)?;
+            value.add_scaled_(&update, -lr * factor)?;
         }
         let rest = group.only(|info| !is_matrix(info));
         self.adamw.step(&rest, step, lr)
@@ -114,37 +113,6 @@ impl Optimizer for Muon {
 
 fn is_matrix(info: &ParameterInfo) -> bool {
     matches!(info.role, Role::A | Role::B | Role::Base)
-}
-
-/// U S' V' for the matrix U S V', all of S' between about 0.7 and 1.2 where S is not tiny against the norm.
-fn orthogonal(matrix: &Tensor) -> Result<Tensor> {
-    let shape = matrix.shape()?;
-    // The iteration works on the Gram matrix of the rows: let them be the shorter side.
-    let tall = shape.first() > shape.last();
-    let wide = if tall {
-        matrix.t()?.contiguous()?
-    } else {
-        matrix.try_clone()?
-    };
-    let mut x = wide.div_tensor(&wide.norm()?.clamp(TINY, f64::INFINITY)?)?;
-    let (a, b, c) = COEFFICIENTS;
-    for _ in 0..ITERATIONS {
-        let gram = x.matmul(&x.t()?)?;
-        let polynomial = op("aten::addmm")
-            .arg(&gram)
-            .arg(&gram)
-            .arg(&gram)
-            .named("beta", b)
-            .named("alpha", c)
-            .tensor()?;
-        x = op("aten::addmm")
-            .arg(&x)
-            .arg(&polynomial)
-            .arg(&x)
-            .named("beta", a)
-            .tensor()?;
-    }
-    if tall { x.t() } else { Ok(x) }
 }
 
 export_plugin! { optimizer "muon" => Muon }

@@ -15,10 +15,10 @@ use lorahost_plugin_api::prelude::*;
 #[derive(Params)]
 struct Prodigy {
     /// Decay of the mean of gradients.
-    #[param(default = 0.9, min = 0.0, max = 1.0)]
+    #[param(default = 0.9, min = 0.0, max = 0.999999)]
     beta1: f64,
     /// Decay of the mean of squared gradients.
-    #[param(default = 0.999, min = 0.0, max = 1.0)]
+    #[param(default = 0.999, min = 0.0, max = 0.999999)]
     beta2: f64,
     /// Added to the square root of the second moment, times d.
     #[param(default = 1e-8, min = 0.0)]

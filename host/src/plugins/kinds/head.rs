@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use lorahost_plugin_api::protocol::{
     ForwardReply, ForwardRequest, HeadLayers, HeadPlan, HeadPrepareRequest, InputsReply, Metrics,
-    Task,
+    MetricsRequest, Task,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -208,7 +208,7 @@ impl TaskHead {
     /// # Errors
     /// When the head fails, or names a headline that it did not measure.
     pub fn metrics(&self, loss: f64) -> Result<Metrics, PluginError> {
-        let metrics: Metrics = self.ask("metrics", &loss)?.message;
+        let metrics: Metrics = self.ask("metrics", &MetricsRequest { loss })?.message;
         if !metrics.values.contains_key(&metrics.headline) {
             let message = format!(
                 "its headline `{}` is not among its metrics",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lorahost_plugin_api::protocol::{
-    EvaluationPhase, OptimizerState, ParameterInfo, PrepareRequest, StepRequest,
+    EvaluationPhase, EvaluationRequest, OptimizerState, ParameterInfo, PrepareRequest, StepRequest,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -107,7 +107,8 @@ impl Optimizer {
     /// # Errors
     /// When the optimizer fails.
     pub fn evaluation(&self, phase: EvaluationPhase) -> Result<(), PluginError> {
-        self.run(&phase, "evaluation", "", &self.values())
+        let message = EvaluationRequest { phase };
+        self.run(&message, "evaluation", "", &self.values())
     }
 
     /// Everything that a resumed run needs, by name.

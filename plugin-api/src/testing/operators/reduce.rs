@@ -65,7 +65,18 @@ pub(super) const OPERATORS: &[Entry] = &[
         "cross_entropy_loss(self, target, weight=None, reduction=1, ignore_index=-100, label_smoothing=0)",
         cross_entropy,
     ),
-    Entry::one("mse_loss(self, target, reduction=1)", squared_error),
+    Entry::one("mse_loss(self, target, reduction=1)", |args| {
+        by_value(args, |x, y| (x - y).powi(2))
+    }),
+    Entry::one(
+        "binary_cross_entropy_with_logits(self, target, weight=None, pos_weight=None, reduction=1)",
+        |args| {
+            if !args.is_none("weight") || !args.is_none("pos_weight") {
+                return Err(Error::new("the fake host has no weights of a loss"));
+            }
+            by_value(args, |x, y| x.max(0.0) - x * y + (-x.abs()).exp().ln_1p())
+        },
+    ),
 ];
 
 #[derive(Clone, Copy)]
@@ -264,14 +275,15 @@ fn cross_entropy(args: &Args<'_>) -> Result<Array> {
     }
 }
 
-fn squared_error(args: &Args<'_>) -> Result<Array> {
+/// A loss of each value and its target.
+fn by_value(args: &Args<'_>, loss: fn(f64, f64) -> f64) -> Result<Array> {
     let (x, target) = (args.tensor("self")?, args.tensor("target")?);
     let target = target.expand(&x.shape)?.values();
     let losses: Vec<_> = x
         .values()
         .iter()
         .zip(target)
-        .map(|(x, y)| (x - y).powi(2))
+        .map(|(&x, y)| loss(x, y))
         .collect();
     match args.int("reduction")? {
         0 => Array::new(losses, &x.shape, x.kind),

@@ -84,6 +84,7 @@ fn every_method() {
         row(&[4.0]), rsqrt() => [1], [0.5];
         row(&[0.0, 1.0]), exp() => [2], [1.0, e];
         row(&[1.0, e]), log() => [2], [0.0, 1.0];
+        row(&[0.0, e - 1.0]), log1p() => [2], [0.0, 1.0];
         row(&[-1.0, 2.0]), abs() => [2], [1.0, 2.0];
         row(&[-3.0, 0.0, 2.0]), sign() => [3], [-1.0, 0.0, 1.0];
         row(&[-3.0]), square() => [1], [9.0];
@@ -91,6 +92,8 @@ fn every_method() {
         row(&[1.0]), tanh() => [1], [(e * e - 1.0) / (e * e + 1.0)];
         row(&[0.0, 1.0]), sigmoid() => [2], [0.5, e / (e + 1.0)];
         row(&[-1.0, 2.0]), relu() => [2], [0.0, 2.0];
+        row(&[0.0, 1.0]), silu() => [2], [0.0, e / (e + 1.0)];
+        row(&[0.0]), log_sigmoid() => [1], [-2.0_f64.ln()];
         row(&[0.0, 1.0]), gelu() => [2], [0.0, 0.841_344_746_068_542_9];
         row(&[1.0, 5.0]), maximum(&row(&[3.0, 2.0])) => [2], [3.0, 5.0];
         row(&[1.0, 5.0]), minimum(&row(&[3.0, 2.0])) => [2], [1.0, 2.0];
@@ -98,17 +101,26 @@ fn every_method() {
         row(&[1.0, 5.0]), eq_scalar(5.0) => [2], [0.0, 1.0];
         row(&[1.0, 5.0]), ne_scalar(5.0) => [2], [1.0, 0.0];
         row(&[1.0, 5.0]), lt_scalar(5.0) => [2], [1.0, 0.0];
+        row(&[1.0, 5.0]), le_scalar(1.0) => [2], [1.0, 0.0];
+        row(&[1.0, 5.0]), ge_scalar(5.0) => [2], [0.0, 1.0];
         row(&[1.0, 5.0]), gt_scalar(1.0) => [2], [0.0, 1.0];
         flags(&[1.0, 1.0]), logical_and(&flags(&[0.0, 1.0])) => [2], [0.0, 1.0];
         flags(&[1.0, 0.0]), logical_not() => [2], [0.0, 1.0];
         row(&[f64::NAN, f64::INFINITY, 1.0]), isfinite() => [3], [0.0, 0.0, 1.0];
+        row(&[f64::NAN, 1.0]), isnan() => [2], [1.0, 0.0];
+        flags(&[1.0, 0.0]), all() => [], [0.0];
+        flags(&[1.0, 0.0]), any() => [], [1.0];
         x(), sum() => [], [21.0];
         x(), sum_dim(&[0], false) => [3], [5.0, 7.0, 9.0];
         x(), mean() => [], [3.5];
         x(), mean_dim(&[-1], true) => [2, 1], [2.0, 5.0];
         x(), max() => [], [6.0];
         x(), min() => [], [1.0];
+        x(), amax(&[0], false) => [3], [4.0, 5.0, 6.0];
+        x(), amin(&[1], true) => [2, 1], [1.0, 4.0];
         x(), argmax(1) => [2], [2.0, 2.0];
+        x(), argmin(0) => [3], [0.0, 0.0, 0.0];
+        row(&[0.0, 0.0]), logsumexp(&[0], false) => [], [2.0_f64.ln()];
         row(&[3.0, 4.0]), norm() => [], [5.0];
         row(&[0.0, 0.0]), softmax(0) => [2], [0.5, 0.5];
         x(), log_softmax(0) => [2, 3], {
@@ -136,6 +148,10 @@ fn every_method() {
         integers(&[3, 4]).unwrap(), sub_int(1) => [2], [2.0, 3.0];
         row(&[1.7, -1.7]), to_kind(Kind::Int64) => [2], [1.0, -1.0];
         row(&[1.0]), to_device(Tensor::default_device().unwrap()) => [1], [1.0];
+        row(&[1.0, 2.0]), mse_loss_sum(&row(&[3.0, 5.0])) => [], [13.0];
+        row(&[0.0, 1.0]), binary_cross_entropy_with_logits_sum(&row(&[0.5, 1.0])) => [], [
+            2.0_f64.ln() + (1.0 + (-1.0_f64).exp()).ln()
+        ];
         x(), cross_entropy_sum(&integers(&[2, -100]).unwrap()) => [], [
             (1.0 + (-1.0_f64).exp() + (-2.0_f64).exp()).ln()
         ];
@@ -210,8 +226,6 @@ fn infix_operators_and_functions() {
         &[1],
         &[0.841_191_990_608_276_6],
     );
-    let silu = op("aten::silu").arg(&row(&[0.0])).tensor().unwrap();
-    holds("silu", &silu, &[1], &[0.0]);
 }
 
 #[test]
@@ -251,6 +265,31 @@ fn factorisations_give_their_matrix_back() {
     assert!(found[0] < found[1], "eigenvalues rise: {found:?}");
     let product = (&vectors * &values).matmul(&vectors.t().unwrap()).unwrap();
     holds("Q L Q'", &product, &[2, 2], &[2.0, 1.0, 1.0, 3.0]);
+}
+
+#[test]
+fn newton_and_schulz_find_what_the_decompositions_find() -> Result<()> {
+    let close = |found: &Tensor, expected: &Tensor, what: &str| -> Result<()> {
+        let off = (found - expected).abs()?.max()?.item()?;
+        assert!(off < 1e-9, "{what}: off by {off}");
+        Ok(())
+    };
+    for (rows, columns) in [(3, 5), (5, 3), (4, 4)] {
+        let matrix = fresh_call(1, "matrix")?.randn("x", [rows, columns])?;
+        let (u, _, vt) = matrix.svd()?;
+        // The classical coefficients, which converge to singular values of 1.
+        let found = matrix.orthogonalize(40, (1.5, -0.5, 0.0))?;
+        close(&found, &u.matmul(&vt)?, "U V'")?;
+    }
+    let (root, inverse) = symmetric().matrix_roots(20)?;
+    close(&root.matmul(&root)?, &symmetric(), "the root's square")?;
+    let identity = root.matmul(&inverse)?;
+    close(&identity, &Tensor::eye(2)?, "the root and its inverse")?;
+    let zero = symmetric()
+        .zeros_like()?
+        .orthogonalize(5, (1.5, -0.5, 0.0))?;
+    holds("of zero", &zero, &[2, 2], &[0.0; 4]);
+    Ok(())
 }
 
 /// Of whatever rank: U S V' is the matrix, U and V have orthonormal columns, S falls.

@@ -141,6 +141,24 @@ classifier! {
     }
 }
 
+classifier! {
+    /// Wants the classes of a batch to rise from its first row to its last.
+    Ordered, |sum, logits, labels, hidden| {
+        let _ = (&logits, hidden);
+        let kind = sum.kind()?;
+        let end = |start| labels.slice(0, Some(start), None)?.select(0, 0)?.to_kind(kind);
+        sum + (end(0)? - end(-1)?).relu()?
+    }
+}
+
+classifier! {
+    /// Answers in float64, whatever it got.
+    Double, |sum, logits, labels, hidden| {
+        let _ = (&logits, labels, hidden);
+        sum.to_kind(Kind::Double)?
+    }
+}
+
 /// Boasts, and remembers earlier evaluations.
 #[derive(Params)]
 struct Boasts {
@@ -220,6 +238,8 @@ export_plugin! {
     head "partial" => Partial,
     head "moody" => Moody,
     head "single" => Single,
+    head "ordered" => Ordered,
+    head "double" => Double,
     head "keeps" => Keeps,
     head "boasts" => Boasts,
     head "counts-all" => CountsAll,

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lorahost_plugin_api::Parameters;
+use lorahost_plugin_api::manifest::Piece;
 use lorahost_plugin_api::prelude::*;
 
 /// A normal with the variance 1/`fan_in`, times `size`; B zero.
@@ -143,6 +145,29 @@ impl InitScheme for Trap {
     }
 }
 
+/// Reads its parameter by itself, and takes what is no number for 1.
+struct Lenient {
+    size: f64,
+}
+
+impl Params for Lenient {
+    const SUMMARY: &'static str = "Reads its parameter by itself.";
+    const PARAMETERS: Piece = Piece::Text(r#"[{"name":"size","type":"float","default":1.0}]"#);
+
+    fn from_parameters(parameters: &Parameters) -> Result<Self> {
+        let size = parameters.get("size").and_then(|size| size.as_f64());
+        Ok(Self {
+            size: size.unwrap_or(1.0),
+        })
+    }
+}
+
+impl InitScheme for Lenient {
+    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
+        usual(layer, ctx, self.size)
+    }
+}
+
 /// Never comes back.
 #[derive(Params)]
 struct Hangs;
@@ -166,5 +191,6 @@ export_plugin! {
     init "keeps" => Keeps,
     init "beyond" => Beyond,
     init "trap" => Trap,
+    init "lenient" => Lenient,
     init "hangs" => Hangs,
 }

@@ -8,9 +8,9 @@ use lorahost_plugin_api::abi::{self, Failure, Header};
 use lorahost_plugin_api::manifest::{Piece, bytes, length};
 
 const SHOWN: Piece = Piece::Text(
-    r#"{"package":"lying_manifest","version":"0.1.0","abi":0,"components":[{"kind":"init","name":"lamb"}]}"#,
+    r#"{"package":"lying_manifest","version":"0.1.0","abi":1,"components":[{"kind":"init","name":"lamb"}]}"#,
 );
-const TOLD: &str = r#"{"package":"lying_manifest","version":"0.1.0","abi":0,"components":[{"kind":"init","name":"wolf"}]}"#;
+const TOLD: &str = r#"{"package":"lying_manifest","version":"0.1.0","abi":1,"components":[{"kind":"init","name":"wolf"}]}"#;
 
 #[used]
 #[unsafe(link_section = ".lorahost.manifest")]
