@@ -14,8 +14,8 @@ use std::{
 use super::*;
 use crate::{
     record::{
-        Event, Failure, Measured, OutputFolder, Platform, PluginCall, Revisions, RunRecord,
-        RunState, Split, Status, TestResult, read_metrics, state,
+        Checkpoint, Event, Failure, Measured, OutputFolder, Platform, PluginCall, Revisions,
+        RunRecord, RunState, Split, Status, TestResult, read_metrics, state,
     },
     spec::{Device, test_support::run_spec},
 };
@@ -38,8 +38,9 @@ impl Executor for Fake {
     fn execute(
         &mut self,
         job: &RunJob,
-        events: &mut dyn FnMut(Event),
-    ) -> Result<Measured, Failure> {
+        resumed: Option<&Checkpoint>,
+        desk: &mut dyn Desk,
+    ) -> Result<Outcome, Failure> {
         // A library that prints does no harm.
         print_as_a_library("not a message\n");
         fs::write(job.folder.join("pid"), std::process::id().to_string()).unwrap();
