@@ -40,7 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// At most one step in this time is told to the parent; the run's own `metrics.jsonl` holds all of them.
 const STEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A checkpoint that took long is followed by that many times as much work, however often they are wished.
+/// A checkpoint that took longer than that is followed by [`WORK_TO_KEEPING`] times as much work, however often one is
+/// wished: large states on a slow disk would else leave no time to train.
+const LONG: Duration = Duration::from_secs(1);
 const WORK_TO_KEEPING: u32 = 19;
 
 /// Why a worker cannot go on. The run that it was at is not done.
@@ -309,9 +311,12 @@ impl Desk for Sink<'_> {
         if self.stop.load(Ordering::SeqCst) {
             return Wish::Stop;
         }
-        let due = self
-            .every
-            .map(|every| every.max(self.keeping * WORK_TO_KEEPING));
+        let at_least = if self.keeping > LONG {
+            self.keeping * WORK_TO_KEEPING
+        } else {
+            Duration::ZERO
+        };
+        let due = self.every.map(|every| every.max(at_least));
         if due.is_some_and(|due| self.last_kept.elapsed() >= due) {
             Wish::Keep
         } else {
