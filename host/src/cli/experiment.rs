@@ -19,8 +19,8 @@ use crate::record::{OutputFolder, RunRecord, Status};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
 use crate::spec::{self, Plan};
 use crate::sweep::{
-    Observer, PlainProgress, RunJob, Silent, Stop, SweepSummary, TerminalProgress, WorkerSetup,
-    prepare, run_plan,
+    Care, Observer, PlainProgress, RunJob, Silent, Stop, SweepSummary, TerminalProgress,
+    WorkerSetup, prepare, run_plan,
 };
 use crate::train::resolve_device;
 
@@ -87,6 +87,11 @@ fn workers(
         environment: vec![(WORKER_LOG.to_owned(), level)],
         workers: plan.execution.workers(device.is_cuda(), cores, runs),
         threads: plan.execution.threads,
+        care: Care {
+            checkpoint_every: plan.execution.checkpoint_every,
+            heartbeat: plan.execution.heartbeat,
+            retries: plan.execution.retries,
+        },
     })
 }
 

@@ -44,6 +44,9 @@ pub enum RecordError {
         path.display()
     )]
     Busy { path: PathBuf },
+
+    #[error("another process is still at the run in {}; wait for it to end", path.display())]
+    RunBusy { path: PathBuf },
 }
 
 impl RecordError {

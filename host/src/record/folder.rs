@@ -9,8 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use serde_json::Value;
+
 use super::{
-    Event, RECORD_VERSION, RecordError, RunResult, Status, read_if_there, write_atomically,
+    Checkpoint, Event, Failure, RECORD_VERSION, RecordError, RunResult, Spent, Status,
+    checkpoint::{self, CHECKPOINT},
+    read_if_there, write_atomically,
 };
 use crate::{
     atomic::{TEMPORARY_PREFIX, sync_folder},
@@ -19,9 +23,12 @@ use crate::{
 };
 
 const SPEC: &str = "spec.json";
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 const DONE: &str = "done.json";
+const CRASHES: &str = "crashes.jsonl";
+/// Of the sweep that is at the run; no part of its record.
+const CLAIM: &str = "claim.json";
 
 /// The content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,10 +58,10 @@ struct Completion {
     files: BTreeMap<String, FileSeal>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileSeal {
-    bytes: u64,
-    sha256: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileSeal {
+    pub bytes: u64,
+    pub sha256: String,
 }
 
 /// Writes a run's folder, from its beginning to its completion record.
@@ -63,16 +70,36 @@ pub struct RunWriter {
     folder: PathBuf,
     spec: SpecRecord,
     metrics: File,
+    /// Number of the newest checkpoint.
+    kept: u64,
 }
 
 impl RunWriter {
-    /// Begins the run anew: whatever the folder held is removed.
+    /// Begins the run anew: whatever the folder held is removed, but for the crashes and the claim of whoever is at it.
     ///
     /// # Errors
     /// [`RecordError::Io`].
     pub fn begin(folder: &Path, spec: SpecRecord) -> Result<Self, RecordError> {
-        clear(folder)?;
+        clear(folder, &[CRASHES, CLAIM])?;
         Self::reopen(folder, spec)
+    }
+
+    /// Goes on from a checkpoint of this folder: `metrics.jsonl` is cut to where it was, and whatever else was left since
+    /// is removed.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn resume(
+        folder: &Path,
+        spec: SpecRecord,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, RecordError> {
+        clear(folder, &[CRASHES, CLAIM, CHECKPOINT, METRICS])?;
+        let mut writer = Self::reopen(folder, spec)?;
+        writer.kept = checkpoint.number();
+        let cut = writer.metrics.set_len(checkpoint.metrics());
+        cut.map_err(RecordError::io("write", folder.join(METRICS)))?;
+        Ok(writer)
     }
 
     /// Goes on with what a process left that died in the middle of a run, in order to complete it as failed.
@@ -89,6 +116,7 @@ impl RunWriter {
             folder: folder.to_owned(),
             spec,
             metrics,
+            kept: 0,
         })
     }
 
@@ -105,11 +133,35 @@ impl RunWriter {
             .map_err(RecordError::io("write", path()))
     }
 
-    /// Writes the result, and then the completion record over all files of the folder.
+    /// Keeps where the run is, in place of an older checkpoint; `tensors` writes a safetensors file.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`]; an older checkpoint is then still there.
+    pub fn keep(
+        &mut self,
+        spent: Spent,
+        progress: Value,
+        tensors: &mut dyn FnMut(&Path) -> std::io::Result<()>,
+    ) -> Result<(), RecordError> {
+        let content = checkpoint::Content {
+            id: &self.spec.id,
+            number: self.kept + 1,
+            spent,
+            metrics: seal(&self.folder.join(METRICS))?,
+            progress,
+        };
+        checkpoint::write(&self.folder, content, tensors)?;
+        self.kept += 1;
+        Ok(())
+    }
+
+    /// Writes the result, and then the completion record over all files of the folder. The checkpoint goes, unless the
+    /// run failed for a reason that may pass.
     ///
     /// # Errors
     /// [`RecordError::Io`]; the run is then not done.
-    pub fn complete(self, result: RunResult) -> Result<RunRecord, RecordError> {
+    pub fn complete(self, mut result: RunResult) -> Result<RunRecord, RecordError> {
+        result.crashes = crashes(&self.folder)?;
         let metrics = self.folder.join(METRICS);
         self.metrics
             .sync_all()
@@ -127,11 +179,35 @@ impl RunWriter {
             files,
         };
         write_json(&self.folder.join(DONE), &completion)?;
+        let goes_on = result.error.as_ref().is_some_and(|error| error.transient);
+        if !goes_on && let Err(error) = checkpoint::discard(&self.folder) {
+            // The run is done all the same.
+            tracing::warn!("{error}");
+        }
         Ok(RunRecord {
             spec: self.spec,
             result,
         })
     }
+}
+
+/// Adds a failure after which the run is tried again to the run's `crashes.jsonl`.
+///
+/// # Errors
+/// [`RecordError::Io`].
+pub fn note_crash(folder: &Path, failure: &Failure) -> Result<(), RecordError> {
+    let path = folder.join(CRASHES);
+    let mut line = serde_json::to_vec(failure).map_err(RecordError::json(&path))?;
+    line.push(b'\n');
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    file.and_then(|mut file| file.write_all(&line))
+        .map_err(RecordError::io("write", path))
+}
+
+/// How often the run was tried again.
+fn crashes(folder: &Path) -> Result<u32, RecordError> {
+    let lines = read_if_there(&folder.join(CRASHES))?.unwrap_or_default();
+    Ok(lines.iter().filter(|&&byte| byte == b'\n').count() as u32)
 }
 
 /// Whether `folder` is that of a run, done or not.
@@ -153,9 +229,11 @@ pub enum RunState {
 /// (which may be large) the size.
 ///
 /// # Errors
-/// [`RecordError::Newer`] for the record of a newer lorahost; [`RecordError::Io`] if a file that is there cannot be read.
+/// [`RecordError::Newer`] for the record or checkpoint of a newer lorahost; [`RecordError::Io`] if a file that is there
+/// cannot be read.
 pub fn state(folder: &Path) -> Result<RunState, RecordError> {
     let Some(done) = read_if_there(&folder.join(DONE))? else {
+        checkpoint::check_version(folder)?;
         let empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
         let why = || "it has no completion record".to_owned();
         return Ok(if empty {
@@ -230,22 +308,45 @@ fn misfit(folder: &Path, completion: &Completion) -> Result<Option<String>, Reco
     Ok(None)
 }
 
-/// Removes the folder, its completion record first, so that no half-removed run looks done.
-fn clear(folder: &Path) -> Result<(), RecordError> {
+/// Empties the folder but for what is `kept`, its completion record first, so that no half-removed run looks done. The
+/// folder itself stays: whoever is at the run holds it.
+fn clear(folder: &Path, kept: &[&str]) -> Result<(), RecordError> {
     let done = folder.join(DONE);
-    let removed = fs::remove_file(&done);
-    ignore_absent(removed).map_err(RecordError::io("remove", done))?;
-    ignore_absent(fs::remove_dir_all(folder)).map_err(RecordError::io("remove the folder", folder))
+    ignore_absent(fs::remove_file(&done)).map_err(RecordError::io("remove", done))?;
+    if !kept.contains(&CHECKPOINT) {
+        checkpoint::discard(folder)?;
+    }
+    let read_error = || RecordError::io("read the folder", folder);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(read_error())?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(read_error())?;
+        let path = entry.path();
+        if kept.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        let kind = entry.file_type().map_err(read_error())?;
+        let removed = if kind.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        ignore_absent(removed).map_err(RecordError::io("remove", path))?;
+    }
+    Ok(())
 }
 
-fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
+pub(super) fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// Paths of all files below `folder`, relative to it, but the completion record and unfinished temporary files.
+/// Paths of all files below `folder`, relative to it, but the completion record, what belongs to a run in work and
+/// unfinished temporary files.
 fn files_below(folder: &Path) -> Result<Vec<String>, RecordError> {
     let mut found = Vec::new();
     let mut to_visit = vec![PathBuf::new()];
@@ -262,8 +363,10 @@ fn files_below(folder: &Path) -> Result<Vec<String>, RecordError> {
                 .to_string_lossy()
                 .starts_with(TEMPORARY_PREFIX);
             if kind.is_dir() {
-                to_visit.push(path);
-            } else if !temporary && name != DONE {
+                if name != CHECKPOINT {
+                    to_visit.push(path);
+                }
+            } else if !temporary && name != DONE && name != CLAIM {
                 found.push(name);
             }
         }
@@ -273,7 +376,7 @@ fn files_below(folder: &Path) -> Result<Vec<String>, RecordError> {
 }
 
 /// Size and sha256 of a file, which is brought to the disk before.
-fn seal(path: &Path) -> Result<FileSeal, RecordError> {
+pub(super) fn seal(path: &Path) -> Result<FileSeal, RecordError> {
     let sealed = || {
         let file = File::open(path)?;
         file.sync_all()?;
@@ -297,20 +400,25 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
 
 /// Reads a versioned JSON file; the version comes first, since a newer one may look otherwise.
 fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, RecordError> {
+    parse_version(path, json, RECORD_VERSION)?;
+    serde_json::from_slice(json).map_err(RecordError::json(path))
+}
+
+/// Refuses a version of JSON that is newer than the `known` one.
+pub(super) fn parse_version(path: &Path, json: &[u8], known: u32) -> Result<(), RecordError> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
     }
     let Version { version } = serde_json::from_slice(json).map_err(RecordError::json(path))?;
-    if version > RECORD_VERSION {
-        let (found, known) = (version, RECORD_VERSION);
+    if version > known {
         return Err(RecordError::Newer {
             path: path.to_owned(),
-            found,
+            found: version,
             known,
         });
     }
-    serde_json::from_slice(json).map_err(RecordError::json(path))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -433,6 +541,81 @@ mod tests {
         assert_eq!(why_not_done(&folder), "it has no completion record");
         assert!(!folder.join("adapter").exists());
         assert_eq!(read_metrics(&folder).unwrap(), []);
+    }
+
+    fn step(step: usize) -> Event {
+        Event::Step {
+            step,
+            epoch: 1,
+            loss: Some(0.25),
+            lr: 1e-3,
+        }
+    }
+
+    /// A folder in which step 1 was kept, and step 2, a crash and a file of weights came after it.
+    fn killed_run(parent: &Path) -> PathBuf {
+        let folder = parent.join(spec_record().id);
+        let mut writer = RunWriter::begin(&folder, spec_record()).unwrap();
+        writer.append(&step(1)).unwrap();
+        let spent = Spent {
+            seconds: 2.0,
+            resumes: 0,
+            machine: "here".into(),
+        };
+        let tensors = |path: &Path| fs::write(path, "tensors");
+        writer.keep(spent, Value::Null, &mut { tensors }).unwrap();
+        writer.append(&step(2)).unwrap();
+        fs::write(folder.join("adapter.safetensors"), "half").unwrap();
+        fs::write(folder.join(CLAIM), "{}").unwrap();
+        note_crash(&folder, &Failure::new("killed")).unwrap();
+        folder
+    }
+
+    fn found(folder: &Path) -> Checkpoint {
+        match Checkpoint::find(folder, &spec_record().id).unwrap() {
+            checkpoint::Found::Whole(checkpoint) => checkpoint,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_stands_where_it_was_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = killed_run(parent.path());
+        let mut writer = RunWriter::resume(&folder, spec_record(), &found(&folder)).unwrap();
+        assert_eq!(read_metrics(&folder).unwrap(), [step(1)]);
+        assert!(!folder.join("adapter.safetensors").exists());
+        writer.append(&step(2)).unwrap();
+        assert_eq!(read_metrics(&folder).unwrap(), [step(1), step(2)]);
+        let record = writer.complete(result()).unwrap();
+        assert_eq!(record.result.crashes, 1);
+        assert!(!folder.join(CHECKPOINT).exists());
+        assert!(
+            folder.join(CLAIM).exists(),
+            "whoever is at the run holds it"
+        );
+        fs::remove_file(folder.join(CLAIM)).unwrap();
+        assert!(matches!(state(&folder).unwrap(), RunState::Done(_)));
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_keeps_the_checkpoint() {
+        let parent = tempfile::tempdir().unwrap();
+        for transient in [true, false] {
+            let folder = killed_run(parent.path());
+            let failure = Failure {
+                transient,
+                ..Failure::new("no memory")
+            };
+            let result = RunResult::new(Err(failure), 1.0, None, result().provenance);
+            let writer = RunWriter::reopen(&folder, spec_record()).unwrap();
+            writer.complete(result).unwrap();
+            assert!(matches!(state(&folder).unwrap(), RunState::Done(_)));
+            assert_eq!(folder.join(CHECKPOINT).exists(), transient);
+            RunWriter::begin(&folder, spec_record()).unwrap();
+            assert!(!folder.join(CHECKPOINT).exists());
+            assert!(folder.join(CLAIM).exists());
+        }
     }
 
     #[test]

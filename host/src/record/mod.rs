@@ -8,29 +8,37 @@
 //! | `metrics.jsonl` | one [`Event`] a line: steps and evaluations, in the order in which they happened |
 //! | `result.json` | [`RunResult`]: status, losses, metrics, and where they were measured |
 //! | `done.json` | the completion record: size and sha256 of every other file of the folder |
+//! | `crashes.jsonl` | one [`Failure`] a line: what ended the run before it was tried again; mostly absent |
+//! | `checkpoint/` | while the run is being made, and after a failure that may pass: where it can go on, see [`Checkpoint`] |
 //!
 //! `done.json` is written last, in one step (temporary file, `fsync`, rename). **A run is done when `done.json` is
-//! there and fits the other files, and not before**: a folder without it is begun anew.
+//! there and fits the other files, and not before**: a run without it goes on from its checkpoint, or is begun anew.
 //!
 //! JSON knows neither NaN nor infinity. In these files such a number is `null`, and reads back as NaN.
 //!
 //! Every file carries a format version. A reader takes its own version and older ones; a newer one is an error, never a
 //! reason to begin the run anew.
 
+mod checkpoint;
 mod error;
 mod event;
 mod figure;
 mod file;
 mod folder;
+mod lock;
 mod output;
 mod provenance;
 mod result;
 
+pub use checkpoint::{Checkpoint, Found, Spent, discard as discard_checkpoint};
 pub use error::RecordError;
 pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
-pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, is_run, read_metrics, state};
+pub use folder::{
+    RunRecord, RunState, RunWriter, SpecRecord, is_run, note_crash, read_metrics, state,
+};
+pub use lock::RunLock;
 pub use output::OutputFolder;
 pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,

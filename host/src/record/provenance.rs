@@ -103,6 +103,18 @@ impl Provenance {
         }
     }
 
+    /// What the last bits of a run's numbers depend on beside its identity, in words.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        format!(
+            "{}, {}, {} threads, libtorch {}",
+            self.cpu.as_deref().unwrap_or("an unknown CPU"),
+            self.device,
+            self.threads,
+            self.libtorch.as_deref().unwrap_or("unknown"),
+        )
+    }
+
     /// The same of a run that took these from the hub.
     #[must_use]
     pub fn with_revisions(mut self, revisions: &Revisions) -> Self {

@@ -84,6 +84,9 @@ pub struct Failure {
     #[serde(flatten)]
     pub call: Option<PluginCall>,
     pub message: String,
+    /// The cause may pass: a dead or silent process, memory, a disk. Other failures would be the same again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transient: bool,
 }
 
 impl Failure {
@@ -93,6 +96,7 @@ impl Failure {
         Self {
             call: None,
             message: message.into(),
+            transient: false,
         }
     }
 }
@@ -118,7 +122,13 @@ pub struct RunResult {
     pub measured: Measured,
     /// Present for [`Status::Failed`] alone.
     pub error: Option<Failure>,
-    /// Wall-clock time of the whole run, loading included.
+    /// How often the run's process died or the run failed otherwise, and was tried again (`crashes.jsonl`).
+    #[serde(default)]
+    pub crashes: u32,
+    /// How often the run went on from a checkpoint.
+    #[serde(default)]
+    pub resumes: u32,
+    /// Wall-clock time in work, loading included; what was lost between the last checkpoint and a kill is not in it.
     pub seconds: f64,
     /// Largest resident memory of the worker during the run, where the system tells.
     pub peak_memory_bytes: Option<u64>,
@@ -144,6 +154,8 @@ impl RunResult {
             best_val_loss: measured.best_val_loss(),
             measured,
             error,
+            crashes: 0,
+            resumes: 0,
             seconds,
             peak_memory_bytes,
             provenance,
@@ -209,6 +221,7 @@ mod tests {
         let failure = Failure {
             call: Some(call),
             message: "panicked".into(),
+            transient: true,
         };
         let json = serde_json::to_value(&failure).unwrap();
         assert_eq!(json["plugin"], "p.so");

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lorahost_plugin_api::protocol::DataKind;
 use serde_json::{Map, Value as Json};
@@ -55,6 +56,12 @@ pub struct Execution {
     pub threads: usize,
     /// As given; see [`Execution::workers`] for the default.
     pub workers: Option<usize>,
+    /// Time between checkpoints; none are made without.
+    pub checkpoint_every: Option<Duration>,
+    /// How often a run is tried again after a failure that may pass.
+    pub retries: usize,
+    /// How long a worker may be silent.
+    pub heartbeat: Option<Duration>,
 }
 
 impl Execution {
@@ -179,6 +186,14 @@ impl RawSpec {
             .and_then(|value| usize::try_from(value).ok())
     }
 
+    /// None for 0.
+    fn seconds(&self, key: &str) -> Option<Duration> {
+        let value = self.values(key).first().and_then(Json::as_f64);
+        value
+            .and_then(|value| Duration::try_from_secs_f64(value).ok())
+            .filter(|value| !value.is_zero())
+    }
+
     fn execution(&self) -> Execution {
         Execution {
             device: self
@@ -187,6 +202,9 @@ impl RawSpec {
                 .unwrap_or(Device::Auto),
             threads: self.number("run.threads").unwrap_or(1),
             workers: self.number("run.workers"),
+            checkpoint_every: self.seconds("run.checkpoint_every"),
+            retries: self.number("run.retries").unwrap_or(0),
+            heartbeat: self.seconds("run.heartbeat"),
         }
     }
 

@@ -176,6 +176,9 @@ pub struct TrainSpec {
     pub max_steps: Option<usize>,
     /// Evaluates on the validation split every that many steps; at the end of each epoch in any case.
     pub eval_every: Option<usize>,
+    /// Ends the run as diverged after that many evaluations in a row above the untrained model's loss.
+    #[serde(default)]
+    pub diverged_after: Option<usize>,
     pub schedule: Schedule,
     /// Steps of linear warm-up from 0.
     pub warmup: usize,

@@ -303,6 +303,12 @@ pub const KEYS: &[Key] = &[
     )
     .flag("eval-every", "N"),
     key(
+        "train.diverged_after",
+        Kind::Int(1),
+        Unset("only by its last one"),
+        "Evaluations in a row above the untrained model's loss after which a run has diverged and ends",
+    ),
+    key(
         "train.schedule",
         Kind::Choice(&["constant", "linear", "cosine"]),
         Is(r#""constant""#),
@@ -364,6 +370,24 @@ pub const KEYS: &[Key] = &[
         "Runs at a time, each in a process",
     )
     .flag("workers", "N"),
+    key(
+        "run.checkpoint_every",
+        Kind::Float(NonNegative),
+        Is("60"),
+        "Seconds between checkpoints of a run; 0 makes none but when the sweep is stopped",
+    ),
+    key(
+        "run.retries",
+        Kind::Int(0),
+        Is("1"),
+        "How often a run is tried again after a failure that may pass: a dead or silent worker, memory, a disk",
+    ),
+    key(
+        "run.heartbeat",
+        Kind::Float(NonNegative),
+        Is("600"),
+        "Seconds without a sign of life after which a worker is killed; 0 waits for ever",
+    ),
     key(
         "run.output",
         Kind::Path,

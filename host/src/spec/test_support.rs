@@ -67,6 +67,7 @@ pub(crate) fn run_spec(rank: Option<usize>, lr: f64, seed: u64) -> RunSpec {
             accumulate: 1,
             max_steps: None,
             eval_every: None,
+            diverged_after: None,
             schedule: Schedule::Constant,
             warmup: 0,
             grad_clip: None,

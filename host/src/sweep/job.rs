@@ -43,6 +43,23 @@ impl RunJob {
     }
 }
 
+/// A run for a worker, and how it is to be looked after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    pub job: RunJob,
+    /// Seconds between checkpoints; none are made without.
+    pub checkpoint_every: Option<f64>,
+}
+
+/// A line of a worker's standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", content = "content", rename_all = "kebab-case")]
+pub enum ToWorker {
+    Run(Box<Order>),
+    /// The run in work is to be kept at the next step boundary, and left.
+    Stop,
+}
+
 /// A line of a worker's standard output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", content = "content", rename_all = "kebab-case")]
@@ -56,4 +73,6 @@ pub enum FromWorker {
         /// The worker ends now, because the run left it in doubt.
         retires: bool,
     },
+    /// The run was left at a step boundary, with a checkpoint if one could be written; the worker ends now.
+    Stopped,
 }

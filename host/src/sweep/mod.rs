@@ -2,14 +2,18 @@
 //!
 //! The parent ([`run_plan`]) hands out one run at a time, in plan order, to children of the same program
 //! (`lorahost worker`, [`worker_main`]), which train it and write its folder. They speak JSON, one message a line:
-//! [`RunJob`]s on the child's standard input, [`FromWorker`] messages on its standard output; its standard error holds
-//! logs, which the parent passes on.
+//! [`ToWorker`] messages on the child's standard input, [`FromWorker`] messages on its standard output; its standard
+//! error holds logs, which the parent passes on.
 //!
-//! - A worker that dies costs its run alone: the parent records that run as failed, with the plugin call that was in
-//!   flight, and starts a fresh worker for the rest.
-//! - A parent that dies ends its workers: their standard input ends.
-//! - An interrupted sweep kills its workers; their runs stay without completion record and are begun anew next time.
+//! - A worker keeps a checkpoint of its run from time to time, at a step boundary. Whoever takes the run up next goes on
+//!   there, and measures what an undisturbed run would have, bit for bit.
+//! - A worker that dies, or gives no sign of life for long, costs its run alone: the parent tries that run again from its
+//!   checkpoint, and after so many times records it as failed, with the plugin call that was in flight.
+//! - A signal to the parent stops its workers at their next step boundary, each with a checkpoint; so does the parent's
+//!   death, for their standard input ends. A second signal ends them at once.
 
+mod attempt;
+mod executor;
 mod job;
 mod notice;
 mod parent;
@@ -22,12 +26,13 @@ mod stop;
 mod tests;
 mod worker;
 
-pub use job::{FromWorker, RunJob};
+pub use executor::{Desk, Executor, NoDesk, Outcome, Wish};
+pub use job::{FromWorker, Order, RunJob, ToWorker};
 pub use notice::{Notice, Observer, Silent};
-pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
+pub use parent::{Care, SweepError, SweepSummary, WorkerSetup, run_plan};
 pub use prepare::{PrepareError, fitting_tokenizer, prepare, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
 pub use stop::Stop;
 pub(crate) use worker::take_channels;
-pub use worker::{Executor, WorkerError, worker_main};
+pub use worker::{WorkerError, worker_main};

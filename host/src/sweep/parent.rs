@@ -9,17 +9,14 @@ use std::{
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     Notice, Observer, RunJob, Stop,
-    process::{After, Ending, SharedChild, Worker, kill, locked},
+    process::{Handle, Worker, locked},
 };
-use crate::record::{
-    Failure, Platform, Provenance, RecordError, RunRecord, RunResult, RunState, RunWriter, Status,
-    state,
-};
+use crate::record::{RecordError, RunRecord, RunState, Status, state};
 
 /// How often the wish to stop is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,6 +32,18 @@ pub struct WorkerSetup {
     pub workers: usize,
     /// Threads that each of them computes with.
     pub threads: usize,
+    pub care: Care,
+}
+
+/// What is done against the loss of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Care {
+    /// Time between checkpoints of a run; none are made without, but for one when a sweep is stopped.
+    pub checkpoint_every: Option<Duration>,
+    /// A worker that is silent for so long is taken for dead.
+    pub heartbeat: Option<Duration>,
+    /// How often a run is tried again that failed for a reason that may pass.
+    pub retries: usize,
 }
 
 /// Settings of a worker's memory, unless the environment has others.
@@ -170,7 +179,7 @@ fn done_before(
                 Some(*record)
             }
             RunState::Unfinished(why) => {
-                tracing::info!("the run {} is begun anew: {why}", job.id);
+                tracing::info!("the run {} is taken up again: {why}", job.id);
                 None
             }
             RunState::Done(_) | RunState::Absent => None,
@@ -180,23 +189,28 @@ fn done_before(
 }
 
 /// A record of another sweep has that one's name of the cell; here it stands in ours.
-fn in_cell(mut record: RunRecord, job: &RunJob) -> RunRecord {
+pub(super) fn in_cell(mut record: RunRecord, job: &RunJob) -> RunRecord {
     record.spec.cell.clone_from(&job.cell);
     record
 }
 
 /// What the threads share, one of which looks after each worker.
-struct Floor<'a> {
-    jobs: &'a [RunJob],
-    setup: &'a WorkerSetup,
+pub(super) struct Floor<'a> {
+    pub(super) jobs: &'a [RunJob],
+    pub(super) setup: &'a WorkerSetup,
     stop: &'a Stop,
     /// Indices of the runs to make.
     to_do: Vec<usize>,
     next: AtomicUsize,
-    /// Every child that was started, so that all can be killed.
-    children: Mutex<Vec<SharedChild>>,
+    /// Every worker that was started, so that all can be stopped or killed.
+    children: Mutex<Vec<Child>>,
     /// The first error, which ends the sweep.
     broken: Mutex<Option<SweepError>>,
+}
+
+struct Child {
+    handle: Handle,
+    told_to_stop: bool,
 }
 
 impl Floor<'_> {
@@ -222,8 +236,11 @@ impl Floor<'_> {
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if self.ends_early() {
-                    locked(&self.children).iter().for_each(kill);
+                if locked(&self.broken).is_some() {
+                    let children = locked(&self.children);
+                    children.iter().for_each(|child| child.handle.kill());
+                } else if self.stop.requested() {
+                    self.stop_workers();
                 }
             }
         });
@@ -232,7 +249,16 @@ impl Floor<'_> {
         }
     }
 
-    fn ends_early(&self) -> bool {
+    /// Tells those workers that were not told yet.
+    fn stop_workers(&self) {
+        let mut children = locked(&self.children);
+        for child in children.iter_mut().filter(|child| !child.told_to_stop) {
+            child.told_to_stop = true;
+            child.handle.stop();
+        }
+    }
+
+    pub(super) fn ends_early(&self) -> bool {
         self.stop.requested() || locked(&self.broken).is_some()
     }
 
@@ -249,36 +275,10 @@ impl Floor<'_> {
         while !self.ends_early()
             && let Some(&index) = self.to_do.get(self.next.fetch_add(1, Ordering::SeqCst))
         {
-            let process = match waiting.take() {
-                Some(process) => process,
-                None => match self.start(worker, notices) {
-                    Ok(process) => process,
-                    Err(_) if self.ends_early() => break,
-                    Err(error) => return Err(error),
-                },
+            let Some(record) = self.bring_to_its_end(worker, index, &mut waiting, notices)? else {
+                break;
             };
-            tell(Notice::Started { worker, index });
-            let started = Instant::now();
-            let job = &self.jobs[index];
-            let on_event = |event| {
-                tell(Notice::Event {
-                    worker,
-                    index,
-                    event,
-                });
-            };
-            let ending = process.run(job, on_event);
-            let record = match ending {
-                Ending::Finished(after) => {
-                    if let After::Waits(process) = after {
-                        waiting = Some(process);
-                    }
-                    read_finished(job)?
-                }
-                Ending::Died(_) if self.stops_soon() => break,
-                Ending::Died(failure) => record_death(job, failure, started.elapsed())?,
-            };
-            let record = Box::new(in_cell(record, job));
+            let record = Box::new(in_cell(record, &self.jobs[index]));
             tell(Notice::Finished {
                 worker,
                 index,
@@ -291,53 +291,31 @@ impl Floor<'_> {
         Ok(())
     }
 
-    fn start(&self, worker: usize, notices: &Sender<Option<Notice>>) -> Result<Worker, SweepError> {
+    pub(super) fn start(
+        &self,
+        worker: usize,
+        notices: &Sender<Option<Notice>>,
+    ) -> Result<Worker, SweepError> {
         let notices = notices.clone();
         let log = move |line| {
             let _ = notices.send(Some(Notice::Log { worker, line }));
         };
-        let register = |child| locked(&self.children).push(child);
-        Worker::start(self.setup.command(), log, register).map_err(SweepError::Worker)
+        let register = |handle| {
+            locked(&self.children).push(Child {
+                handle,
+                told_to_stop: false,
+            });
+        };
+        let patience = self.setup.care.heartbeat;
+        Worker::start(self.setup.command(), patience, log, register).map_err(SweepError::Worker)
     }
 
     /// Whether a death belongs to the end of the sweep. A signal to the whole process group may reach the worker before
     /// this process has seen its own.
-    fn stops_soon(&self) -> bool {
+    pub(super) fn stops_soon(&self) -> bool {
         if !self.ends_early() {
             thread::sleep(TICK);
         }
         self.ends_early()
     }
-}
-
-/// The record of a run that the worker says is finished.
-fn read_finished(job: &RunJob) -> Result<RunRecord, SweepError> {
-    match state(&job.folder)? {
-        RunState::Done(record) => Ok(*record),
-        RunState::Absent => Err(lost(job, "its folder is gone")),
-        RunState::Unfinished(why) => Err(lost(job, &why)),
-    }
-}
-
-fn lost(job: &RunJob, why: &str) -> SweepError {
-    SweepError::Worker(format!(
-        "the run {} was reported as finished, but {why}",
-        job.id
-    ))
-}
-
-/// Completes, as failed, the run of a worker that died.
-fn record_death(
-    job: &RunJob,
-    failure: Failure,
-    duration: Duration,
-) -> Result<RunRecord, SweepError> {
-    let platform = Platform {
-        device: job.device.to_string(),
-        libtorch: None,
-    };
-    let provenance =
-        Provenance::collect(&job.spec, platform, job.threads).with_revisions(&job.revisions);
-    let result = RunResult::new(Err(failure), duration.as_secs_f64(), None, provenance);
-    Ok(RunWriter::reopen(&job.folder, job.record())?.complete(result)?)
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
@@ -14,11 +14,14 @@ use std::{
 
 use signal_hook::low_level::signal_name;
 
-use super::{FromWorker, RunJob};
+use super::{FromWorker, Order, ToWorker};
 use crate::record::{Event, Failure, PluginCall};
 
 /// Lines of standard error that are kept to explain a death.
 const LAST_WORDS: usize = 12;
+
+/// Silence is counted in pieces of this length, so that time in which this process itself was stopped does not count.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// How long a worker whose output ended has to exit by itself, and its last words to arrive.
 const GRACE: Duration = Duration::from_secs(2);
@@ -28,10 +31,27 @@ pub(crate) type SharedChild = Arc<Mutex<Child>>;
 
 /// A running worker that waits for a run.
 pub(super) struct Worker {
-    child: SharedChild,
-    input: ChildStdin,
-    output: io::Lines<BufReader<ChildStdout>>,
+    handle: Handle,
+    /// Disconnected when its output ended.
+    messages: Receiver<FromWorker>,
     last_words: LastWords,
+    /// How long it may be silent.
+    patience: Option<Duration>,
+}
+
+/// What other threads can do to a worker.
+#[derive(Clone)]
+pub(super) struct Handle {
+    child: SharedChild,
+    /// Taken to let the worker end.
+    input: Arc<Mutex<Option<ChildStdin>>>,
+}
+
+/// What comes of waiting for a worker.
+enum Heard {
+    Message(FromWorker),
+    Silence,
+    End,
 }
 
 /// The last lines of a child's standard error.
@@ -45,7 +65,9 @@ pub(crate) struct LastWords {
 pub(super) enum Ending {
     /// The run's folder is complete.
     Finished(After),
-    /// The worker died; what is known of the reason.
+    /// The run was left at a step boundary, and the worker has ended.
+    Stopped,
+    /// The worker died, or was silent for too long and was killed; what is known of the reason.
     Died(Failure),
 }
 
@@ -56,15 +78,16 @@ pub(super) enum After {
 }
 
 impl Worker {
-    /// Starts a worker. `log` gets the lines of its standard error; `register` gets the child, before anything is waited
-    /// for.
+    /// Starts a worker, which may be silent for `patience`. `log` gets the lines of its standard error; `register` gets
+    /// its handle, before anything is waited for.
     ///
     /// # Errors
     /// Why it could not be started, as text: the program is missing, or ended before it was ready.
     pub(super) fn start(
         mut command: Command,
+        patience: Option<Duration>,
         log: impl Fn(String) + Send + 'static,
-        register: impl FnOnce(SharedChild),
+        register: impl FnOnce(Handle),
     ) -> Result<Self, String> {
         command
             .stdin(Stdio::piped())
@@ -81,75 +104,134 @@ impl Worker {
         else {
             return Err("the worker has no pipes".to_owned());
         };
-        let child = Arc::new(Mutex::new(child));
-        register(Arc::clone(&child));
-        let last_words = LastWords::of(error_output, log);
-        let output = BufReader::new(output).lines();
-        let mut worker = Self {
-            child,
-            input,
-            output,
-            last_words,
+        let handle = Handle {
+            child: Arc::new(Mutex::new(child)),
+            input: Arc::new(Mutex::new(Some(input))),
+        };
+        register(handle.clone());
+        let worker = Self {
+            handle,
+            messages: messages(output),
+            last_words: LastWords::of(error_output, log),
+            patience,
         };
         match worker.next_message() {
-            Some(FromWorker::Ready) => Ok(worker),
+            Heard::Message(FromWorker::Ready) => Ok(worker),
+            Heard::Silence => Err(worker.killed_for_silence()),
             _ => Err(worker.reason_of_death()),
         }
     }
 
     /// Has the worker do a run, to its end or the worker's.
-    pub(super) fn run(mut self, job: &RunJob, mut on_event: impl FnMut(Event)) -> Ending {
+    ///
+    /// The thread that trains tells of each plugin call, and every batch makes some, in evaluations too: these messages
+    /// are the sign of life.
+    pub(super) fn run(self, order: Order, mut on_event: impl FnMut(Event)) -> Ending {
         locked(&self.last_words.lines).clear();
         let mut call: Option<PluginCall> = None;
         // A dead worker takes no input; why it died shows when its output ends.
-        if send(&mut self.input, job).is_ok() {
-            while let Some(message) = self.next_message() {
-                match message {
-                    FromWorker::Event(Event::Calling(next)) => call = Some(next),
-                    FromWorker::Event(Event::Returned) => call = None,
-                    FromWorker::Event(event) => on_event(event),
-                    FromWorker::Finished { retires: false } => {
-                        return Ending::Finished(After::Waits(self));
-                    }
-                    FromWorker::Finished { retires: true } => {
-                        self.close();
-                        return Ending::Finished(After::Retired);
-                    }
-                    FromWorker::Ready => {}
+        self.handle.send(&ToWorker::Run(Box::new(order)));
+        let message = loop {
+            match self.next_message() {
+                Heard::Message(FromWorker::Event(Event::Calling(next))) => call = Some(next),
+                Heard::Message(FromWorker::Event(Event::Returned)) => call = None,
+                Heard::Message(FromWorker::Event(event)) => on_event(event),
+                Heard::Message(FromWorker::Ready) => {}
+                Heard::Message(FromWorker::Finished { retires: false }) => {
+                    return Ending::Finished(After::Waits(self));
                 }
+                Heard::Message(FromWorker::Finished { retires: true }) => {
+                    self.close();
+                    return Ending::Finished(After::Retired);
+                }
+                Heard::Message(FromWorker::Stopped) => {
+                    self.close();
+                    return Ending::Stopped;
+                }
+                Heard::Silence => break self.killed_for_silence(),
+                Heard::End => break self.reason_of_death(),
             }
-        }
+        };
         Ending::Died(Failure {
             call,
-            message: self.reason_of_death(),
+            message,
+            transient: true,
         })
     }
 
     /// Lets a worker that waits for a run end.
     pub(super) fn close(self) {
-        drop(self.input);
-        if let Err(error) = end(&self.child) {
+        self.handle.close_input();
+        if let Err(error) = end(&self.handle.child) {
             tracing::debug!("a worker is lost at its end: {error}");
         }
     }
 
-    /// The next message; none when the output ended. Other lines were printed before the protocol began: they are
-    /// passed over.
-    fn next_message(&mut self) -> Option<FromWorker> {
-        self.output
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| serde_json::from_str(&line).ok())
+    fn next_message(&self) -> Heard {
+        let mut silence = Duration::ZERO;
+        loop {
+            match self.messages.recv_timeout(BEAT) {
+                Ok(message) => return Heard::Message(message),
+                Err(RecvTimeoutError::Disconnected) => return Heard::End,
+                Err(RecvTimeoutError::Timeout) => silence += BEAT,
+            }
+            if self.patience.is_some_and(|patience| silence >= patience) {
+                return Heard::Silence;
+            }
+        }
+    }
+
+    fn killed_for_silence(self) -> String {
+        self.handle.kill();
+        self.handle.close_input();
+        if let Err(error) = end(&self.handle.child) {
+            tracing::debug!("a silent worker is lost: {error}");
+        }
+        let seconds = self.patience.unwrap_or_default().as_secs_f64();
+        let reason =
+            format!("the worker gave no sign of life for {seconds} seconds and was killed");
+        self.last_words.after(reason)
     }
 
     /// Waits for the end of a worker whose output ended, and says what is known of it.
     fn reason_of_death(self) -> String {
-        drop(self.input);
-        let reason = match end(&self.child) {
+        self.handle.close_input();
+        let reason = match end(&self.handle.child) {
             Ok(status) => describe("the worker", status),
             Err(error) => format!("the worker is lost: {error}"),
         };
         self.last_words.after(reason)
+    }
+}
+
+impl Handle {
+    /// Has the worker leave its run at the next step boundary, with a checkpoint.
+    pub(super) fn stop(&self) {
+        self.send(&ToWorker::Stop);
+    }
+
+    pub(super) fn kill(&self) {
+        kill(&self.child);
+    }
+
+    /// A worker that takes no input is dead, or about to be: whoever waits for its output notices.
+    fn send(&self, message: &ToWorker) {
+        let Some(input) = &mut *locked(&self.input) else {
+            return;
+        };
+        let sent = serde_json::to_vec(message)
+            .map_err(io::Error::from)
+            .and_then(|mut line| {
+                line.push(b'\n');
+                input.write_all(&line)
+            });
+        if let Err(error) = sent {
+            tracing::debug!("a worker takes no message: {error}");
+        }
+    }
+
+    fn close_input(&self) {
+        locked(&self.input).take();
     }
 }
 
@@ -209,10 +291,19 @@ pub(crate) fn describe(who: &str, status: ExitStatus) -> String {
     }
 }
 
-fn send(input: &mut ChildStdin, job: &RunJob) -> io::Result<()> {
-    let mut line = serde_json::to_vec(job)?;
-    line.push(b'\n');
-    input.write_all(&line)
+/// Reads a worker's messages in a thread of its own, so that one can be waited for with a limit. Other lines were
+/// printed before the protocol began: they are passed over.
+fn messages(output: ChildStdout) -> Receiver<FromWorker> {
+    let (sender, messages) = mpsc::channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        for message in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    messages
 }
 
 /// Passes standard error on, line by line, in a thread of its own. The receiver is disconnected at its end.

@@ -1,7 +1,10 @@
 //! Sweeps over real processes: this test binary starts itself as worker, and as a parent that is killed.
 //!
-//! What a run does is told by its cell: `wait` sleeps until it is killed, `abort` ends the process in a plugin call,
-//! `panic` panics, `fail` fails, `nan` diverges, everything else completes.
+//! What a run does is told by its cell: `wait` makes steps until it is told to stop, `deaf` sleeps in a plugin call until
+//! it is killed, `abort` ends the process in a plugin call, `abort-once` does so after step 2 if it was not resumed,
+//! `busy-once` fails for want of memory likewise, `sigterm-once` is sent a signal, `panic` panics, `fail` fails, `nan`
+//! diverges, `load` dies on its checkpoint, everything else completes. A run of three steps asks for the desk's wish after
+//! each.
 
 use std::{
     env, fs,
@@ -11,11 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use signal_hook::consts::SIGTERM;
+
 use super::*;
 use crate::{
     record::{
-        Event, Failure, Measured, OutputFolder, Platform, PluginCall, Revisions, RunRecord,
-        RunState, Split, Status, TestResult, read_metrics, state,
+        Checkpoint, Event, Failure, Found, Measured, OutputFolder, Platform, PluginCall, Revisions,
+        RunRecord, RunState, Split, Status, TestResult, read_metrics, state,
     },
     spec::{Device, test_support::run_spec},
 };
@@ -24,6 +29,9 @@ use crate::{
 const WORKER: &str = "LORAHOST_TEST_WORKER";
 /// Set, to the output folder, for a process that is to be a parent.
 const PARENT: &str = "LORAHOST_TEST_PARENT";
+
+/// What that parent's runs do.
+const CELL: &str = "LORAHOST_TEST_CELL";
 
 struct Fake;
 
@@ -38,8 +46,9 @@ impl Executor for Fake {
     fn execute(
         &mut self,
         job: &RunJob,
-        events: &mut dyn FnMut(Event),
-    ) -> Result<Measured, Failure> {
+        resumed: Option<&Checkpoint>,
+        desk: &mut dyn Desk,
+    ) -> Result<Outcome, Failure> {
         // A library that prints does no harm.
         print_as_a_library("not a message\n");
         fs::write(job.folder.join("pid"), std::process::id().to_string()).unwrap();
@@ -49,49 +58,83 @@ impl Executor for Fake {
             phase: "init".to_owned(),
             layer: Some("encoder.0".to_owned()),
         };
-        events(Event::Start {
+        desk.tell(Event::Start {
             linear_layers: 8,
             wrapped_layers: 6,
             steps: 3,
             trainable_parameters: 1,
             total_parameters: 2,
         });
-        events(Event::Calling(call.clone()));
-        match job.cell.as_str() {
-            "wait" => thread::sleep(Duration::from_mins(10)),
+        let cell = job.cell.as_str();
+        if let (Some(_), "load") = (resumed, cell) {
+            desk.tell(Event::Calling(PluginCall {
+                phase: "load".to_owned(),
+                ..call
+            }));
+            std::process::abort();
+        }
+        desk.tell(Event::Calling(call.clone()));
+        match cell {
+            "deaf" => thread::sleep(Duration::from_mins(10)),
             "abort" => std::process::abort(),
             "panic" => panic!("a defect"),
             "fail" => {
                 return Err(Failure {
                     call: Some(call),
-                    message: "wrong shape".to_owned(),
+                    ..Failure::new("wrong shape")
                 });
             }
             _ => {}
         }
-        events(Event::Returned);
-        let loss = if job.cell == "nan" {
+        desk.tell(Event::Returned);
+        let loss = if cell == "nan" {
             f64::NAN
         } else {
             job.spec.train.lr
         };
-        for step in 1..=3 {
-            events(Event::Step {
-                step,
+        let done = resumed.map_or(0, |checkpoint| checkpoint.progress().as_u64().unwrap());
+        let steps = if cell == "wait" { u64::MAX } else { 3 };
+        for step in done + 1..=steps {
+            desk.tell(Event::Step {
+                step: step as usize,
                 epoch: 1,
                 loss: Some(loss),
                 lr: job.spec.train.lr,
             });
+            let wish = desk.wish();
+            if wish != Wish::GoOn {
+                let tensors = |path: &Path| fs::write(path, step.to_string());
+                desk.keep(step.into(), &mut { tensors }).unwrap();
+            }
+            if wish == Wish::Stop {
+                return Ok(Outcome::Stopped);
+            }
+            if step == 2 && resumed.is_none() {
+                match cell {
+                    "abort-once" | "load" => std::process::abort(),
+                    "busy-once" => {
+                        return Err(Failure {
+                            transient: true,
+                            ..Failure::new("no memory")
+                        });
+                    }
+                    "sigterm-once" => signal_hook::low_level::raise(SIGTERM).unwrap(),
+                    _ => {}
+                }
+            }
+            if cell == "wait" {
+                thread::sleep(Duration::from_millis(20));
+            }
         }
         let metrics = [("acc".to_owned(), 1.0 - loss)];
-        events(Event::Evaluation {
+        desk.tell(Event::Evaluation {
             split: Split::Validation,
             step: 3,
             epoch: 1,
             loss,
             metrics: metrics.clone().into(),
         });
-        Ok(Measured {
+        Ok(Outcome::Measured(Measured {
             train_losses: vec![loss],
             val_losses: vec![loss],
             test: Some(TestResult {
@@ -101,7 +144,7 @@ impl Executor for Fake {
             headline: Some("acc".to_owned()),
             steps: 3,
             ..Measured::default()
-        })
+        }))
     }
 }
 
@@ -127,7 +170,8 @@ fn as_worker() {
 fn as_parent() {
     if let Some(folder) = env::var_os(PARENT) {
         let output = OutputFolder::open(Path::new(&folder)).unwrap();
-        let jobs = jobs(&output, &["wait", "wait"]);
+        let cell = env::var(CELL).unwrap();
+        let jobs = jobs(&output, &[&cell, &cell]);
         let stop = Stop::on_signals().unwrap();
         let summary = run_plan(&jobs, &setup(2), &stop, &mut Silent).unwrap();
         signal_hook::low_level::exit(if summary.interrupted { 130 } else { 0 });
@@ -147,6 +191,12 @@ fn setup(workers: usize) -> WorkerSetup {
         environment,
         workers,
         threads: 1,
+        care: Care {
+            // A checkpoint at each step.
+            checkpoint_every: Some(Duration::from_nanos(1)),
+            heartbeat: None,
+            retries: 1,
+        },
     }
 }
 
@@ -282,12 +332,12 @@ fn a_half_written_folder_is_begun_anew() {
 }
 
 #[test]
-fn a_stopped_sweep_kills_its_workers_and_leaves_their_runs_unfinished() {
-    struct StopAtStart(Stop);
-    impl Observer for StopAtStart {
+fn a_stopped_sweep_keeps_its_runs_where_they_are() {
+    struct StopAtStep(Stop);
+    impl Observer for StopAtStep {
         fn notice(&mut self, notice: &Notice) {
             if let Notice::Event {
-                event: Event::Start { .. },
+                event: Event::Step { .. },
                 index: 1,
                 ..
             } = notice
@@ -297,9 +347,9 @@ fn a_stopped_sweep_kills_its_workers_and_leaves_their_runs_unfinished() {
         }
     }
     let (_folder, output) = output();
-    let jobs = jobs(&output, &["a", "wait", "b"]);
+    let mut jobs = jobs(&output, &["a", "wait", "b"]);
     let stop = Stop::new();
-    let observer = &mut StopAtStart(stop.clone());
+    let observer = &mut StopAtStep(stop.clone());
     let summary = run_plan(&jobs, &setup(1), &stop, observer).unwrap();
     assert!(summary.interrupted);
     assert_eq!(summary.done().count(), 1);
@@ -308,6 +358,120 @@ fn a_stopped_sweep_kills_its_workers_and_leaves_their_runs_unfinished() {
         RunState::Unfinished(_)
     ));
     assert_eq!(state(&jobs[2].folder).unwrap(), RunState::Absent);
+    let stood_at = steps(&jobs[1]);
+    assert_eq!(kept(&jobs[1]), stood_at);
+
+    // The same run, which now ends, goes on there.
+    jobs[1].cell = "b".to_owned();
+    let summary = sweep(&jobs, 1);
+    assert_eq!(
+        (summary.already_done, summary.count(Status::Completed)),
+        (1, 3)
+    );
+    let result = &summary.records[1].as_ref().unwrap().result;
+    assert_eq!((result.resumes, result.crashes), (1, 0));
+    assert_eq!(steps(&jobs[1]), stood_at.max(3));
+}
+
+/// Steps in a run's metrics; each is there once, in order, after one start.
+fn steps(job: &RunJob) -> u64 {
+    let events = read_metrics(&job.folder).unwrap();
+    assert!(matches!(events[0], Event::Start { .. }));
+    let steps = events[1..].iter().filter_map(|event| match event {
+        Event::Step { step, .. } => Some(*step as u64),
+        _ => None,
+    });
+    let steps: Vec<u64> = steps.collect();
+    let count = steps.len() as u64;
+    assert_eq!(steps, (1..=count).collect::<Vec<_>>());
+    count
+}
+
+/// The step of a run's checkpoint.
+fn kept(job: &RunJob) -> u64 {
+    match Checkpoint::find(&job.folder, &job.id).unwrap() {
+        Found::Whole(checkpoint) => checkpoint.progress().as_u64().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_may_pass_is_tried_again_where_it_was() {
+    let (_folder, output) = output();
+    let cells = ["abort-once", "busy-once", "sigterm-once", "load"];
+    let jobs = jobs(&output, &cells);
+    let summary = sweep(&jobs, 1);
+    assert_eq!(summary.count(Status::Completed), 3);
+    for (job, record) in jobs.iter().zip(summary.done()).take(3) {
+        let result = &record.result;
+        assert_eq!((result.crashes, result.resumes), (1, 1), "{}", job.cell);
+        assert_eq!(steps(job), 3);
+        assert!(!job.folder.join("checkpoint").exists());
+    }
+    // The checkpoint on which it died is gone: another try begins anew, and comes as far as the first one.
+    let failed = summary.records[3].as_ref().unwrap();
+    let failure = failed.result.error.clone().unwrap();
+    assert_eq!(
+        (failed.result.status, failed.result.crashes),
+        (Status::Failed, 1)
+    );
+    assert_eq!(failure.call.unwrap().phase, "load");
+}
+
+#[test]
+fn what_would_be_the_same_again_is_not_tried_again() {
+    let (_folder, output) = output();
+    let jobs = jobs(&output, &["fail", "panic", "abort"]);
+    let mut setup = setup(1);
+    setup.care.retries = 2;
+    let summary = run_plan(&jobs, &setup, &Stop::new(), &mut Silent).unwrap();
+    let crashes: Vec<u32> = summary.done().map(|record| record.result.crashes).collect();
+    assert_eq!(crashes, [0, 0, 2]);
+}
+
+#[test]
+fn a_silent_worker_costs_its_run_alone() {
+    let (_folder, output) = output();
+    let jobs = jobs(&output, &["deaf", "a"]);
+    let mut setup = setup(1);
+    setup.care.heartbeat = Some(Duration::from_millis(1500));
+    setup.care.retries = 0;
+    let summary = run_plan(&jobs, &setup, &Stop::new(), &mut Silent).unwrap();
+    assert_eq!(summary.count(Status::Completed), 1);
+    let failure = summary.records[0].clone().unwrap().result.error.unwrap();
+    let told = "the worker gave no sign of life for 1.5 seconds and was killed";
+    assert!(failure.message.starts_with(told), "{failure}");
+    assert_eq!(failure.call.unwrap().component, "init wild");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_left_and_a_newer_one_is_an_error() {
+    let (_folder, output) = output();
+    let mut jobs = jobs(&output, &["abort-once"]);
+    let mut setup = setup(1);
+    setup.care.retries = 0;
+    let first = run_plan(&jobs, &setup, &Stop::new(), &mut Silent).unwrap();
+    assert_eq!(first.count(Status::Failed), 1);
+    assert_eq!(kept(&jobs[0]), 2, "what may pass keeps the checkpoint");
+    let tensors = jobs[0].folder.join("checkpoint/2.safetensors");
+    fs::write(tensors, "3").unwrap();
+    jobs[0].cell = "a".to_owned();
+    let again = sweep(&jobs, 1);
+    let result = &again.records[0].as_ref().unwrap().result;
+    assert_eq!((result.status, result.resumes), (Status::Completed, 0));
+    assert_eq!(steps(&jobs[0]), 3);
+
+    fs::remove_file(jobs[0].folder.join("done.json")).unwrap();
+    fs::create_dir(jobs[0].folder.join("checkpoint")).unwrap();
+    let first = "{\"version\":9}\n";
+    let seal = crate::digest::sha256(first.as_bytes());
+    let manifest = format!("{first}{{\"sha256\":\"{seal}\"}}\n");
+    fs::write(jobs[0].folder.join("checkpoint/checkpoint.jsonl"), manifest).unwrap();
+    let error = run_plan(&jobs, &setup, &Stop::new(), &mut Silent).unwrap_err();
+    assert!(
+        error.to_string().starts_with("record version 9 of "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -362,9 +526,14 @@ fn plain_progress_has_a_line_a_run() {
 
 /// A parent with two runs that never end, and the ids of its workers.
 fn waiting_parent(folder: &Path) -> (std::process::Child, Vec<PathBuf>) {
+    parent_of("wait", folder)
+}
+
+fn parent_of(cell: &str, folder: &Path) -> (std::process::Child, Vec<PathBuf>) {
     let parent = Command::new(env::current_exe().unwrap())
         .args(["sweep::tests::as_parent", "--exact", "--nocapture"])
         .env(PARENT, folder)
+        .env(CELL, cell)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -387,8 +556,11 @@ fn assert_gone(workers: &[PathBuf], folder: &Path) {
         until("the end of a worker", || (!worker.exists()).then_some(()));
     }
     for index in 0..2 {
-        let run = folder.join(format!("runs/{index:016x}"));
+        let id = format!("{index:016x}");
+        let run = folder.join("runs").join(&id);
         assert!(matches!(state(&run).unwrap(), RunState::Unfinished(_)));
+        let found = Checkpoint::find(&run, &id).unwrap();
+        assert!(matches!(found, Found::Whole(_)), "{found:?}");
     }
 }
 
@@ -407,16 +579,34 @@ fn a_killed_parent_leaves_no_worker() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_interrupts_with_its_exit_code() {
+    for signal in ["INT", "TERM", "USR1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut parent, workers) = waiting_parent(folder.path());
+        send(signal, parent.id());
+        assert_eq!(parent.wait().unwrap().code(), Some(130), "{signal}");
+        assert_gone(&workers, folder.path());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_signal_ends_at_once_what_does_not_listen() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut parent, workers) = waiting_parent(folder.path());
-    let pid = parent.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let (mut parent, workers) = parent_of("deaf", folder.path());
+    send("INT", parent.id());
+    thread::sleep(Duration::from_millis(500));
+    assert!(parent.try_wait().unwrap().is_none(), "it waits");
+    send("INT", parent.id());
     assert_eq!(parent.wait().unwrap().code(), Some(130));
-    assert_gone(&workers, folder.path());
+    for worker in workers {
+        until("the end of a worker", || (!worker.exists()).then_some(()));
+    }
+}
+
+fn send(signal: &str, pid: u32) {
+    let mut kill = Command::new("kill");
+    let status = kill
+        .args([&format!("-{signal}"), &pid.to_string()])
+        .status();
+    assert!(status.unwrap().success());
 }

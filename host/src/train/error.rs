@@ -38,3 +38,38 @@ pub enum TrainError {
     #[error("nothing is trained: every parameter is frozen")]
     NothingToTrain,
 }
+
+impl TrainError {
+    /// Whether the cause lies outside the run and may pass: memory, files, a device.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Model(ModelError::Read { .. } | ModelError::Write { .. })
+            | Self::Data(DataError::Read { .. } | DataError::Write { .. }) => true,
+            _ => is_out_of_memory(&self.to_string()),
+        }
+    }
+}
+
+/// libtorch tells of memory in words alone, on the CPU and on CUDA; a plugin's operators repeat them.
+fn is_out_of_memory(message: &str) -> bool {
+    ["can't allocate memory", "out of memory"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn memory_may_come_back_and_a_wrong_shape_stays_wrong() {
+        let options = (Kind::Float, Device::Cpu);
+        let huge = Tensor::f_empty([1 << 50], options).unwrap_err();
+        assert!(TrainError::from(huge).may_pass());
+        let ones = |columns| Tensor::ones([2, columns], options);
+        let wrong = ones(3).f_matmul(&ones(5)).unwrap_err();
+        assert!(!TrainError::from(wrong).may_pass());
+    }
+}

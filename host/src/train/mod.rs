@@ -2,6 +2,7 @@
 //!
 //! [`Trainer`] is what a worker executes: `setup` builds everything that a run needs, `run` is the loop.
 
+mod checkpoint;
 mod device;
 mod error;
 mod evaluate;

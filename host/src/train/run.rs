@@ -5,6 +5,7 @@ use std::rc::Rc;
 use lorahost_plugin_api::protocol::EvaluationPhase;
 use tch::{Kind, Tensor};
 
+use super::checkpoint::{self, Progress};
 use super::evaluate::{Evaluation, evaluate};
 use super::head::HeadPass;
 use super::setup::Setup;
@@ -16,52 +17,51 @@ use crate::native;
 use crate::plugins::{HeadBatch, HeadLoss, Pass, TaskHead};
 use crate::record::{Event, Measured, Split, TestResult};
 use crate::spec::{RunSpec, Selection};
+use crate::sweep::Wish;
 
-/// Trains a run to its end, or to a loss that is not finite.
-pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measured, TrainError> {
-    let Setup { tokens, model, .. } = setup;
-    let rows = tokens.train.units();
+/// Trains a run to its end, or to where it has diverged, from its beginning or from how far it was. None where it was
+/// left at a step boundary, with a checkpoint, because the watch wished so.
+pub fn run(
+    spec: &RunSpec,
+    setup: &Setup,
+    resumed: Option<Progress>,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Measured>, TrainError> {
+    let rows = setup.tokens.train.units();
     let steps = spec.train.steps(rows);
-    let description = model.describe();
-    let mut measured = Measured {
-        trainable_parameters: description.trainable as u64,
-        total_parameters: description.total as u64,
-        ..Measured::default()
+    start(setup, steps, watch);
+    let mut progress = match resumed {
+        Some(progress) => progress,
+        None => begin(spec, setup, watch)?,
     };
-    watch.tell(Event::Start {
-        steps,
-        linear_layers: description.linear_layers,
-        wrapped_layers: description.wrapped,
-        trainable_parameters: measured.trainable_parameters,
-        total_parameters: measured.total_parameters,
-    });
-    let untrained = validate(spec, setup, 0, 0, watch)?;
-    measured.untrained_val_loss = untrained.map(|evaluation| evaluation.loss);
-
-    let (mut forwards, mut updates) = (0, 0);
-    'epochs: for epoch in 1..=spec.train.epochs {
-        if measured.steps == steps {
+    if boundary(spec, setup, &progress, watch)? == Wish::Stop {
+        return Ok(None);
+    }
+    for epoch in progress.epoch..=spec.train.epochs {
+        if progress.measured.steps == steps && progress.groups == 0 {
             break;
         }
         let order = data::order(rows, spec.seeds.data, epoch);
         let batches: Vec<&[u32]> = order.chunks(spec.train.batch_size).collect();
-        let mut means = Vec::new();
-        for group in batches.chunks(spec.train.accumulate) {
-            if measured.steps == steps {
+        let groups = batches.chunks(spec.train.accumulate);
+        let mut diverged = None;
+        for group in groups.skip(progress.groups) {
+            if progress.measured.steps == steps {
                 break;
             }
-            let step = measured.steps + 1;
+            let step = progress.measured.steps + 1;
             let lr = learning_rate(&spec.train, step, steps);
-            let loss = backward(spec, setup, group, &mut forwards, &mut means, watch)?;
+            let loss = backward(spec, setup, group, &mut progress, watch)?;
             if loss.is_some_and(f64::is_finite) {
-                updates += 1;
+                progress.updates += 1;
                 clip(setup, spec.train.grad_clip)?;
                 watch
                     .call("optimizer", &spec.optimizer, "step", None)
-                    .of(|| setup.optimizer.step(updates, lr))?;
+                    .of(|| setup.optimizer.step(progress.updates, lr))?;
             }
             forget_gradients(setup)?;
-            measured.steps = step;
+            progress.groups += 1;
+            progress.measured.steps = step;
             watch.tell(Event::Step {
                 step,
                 epoch,
@@ -69,49 +69,132 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
                 lr,
             });
             if loss.is_some_and(|loss| !loss.is_finite()) {
-                measured.train_losses.push(f64::NAN);
-                break 'epochs;
+                progress.measured.train_losses.push(f64::NAN);
+                return Ok(Some(progress.measured));
             }
-            let due = spec
-                .train
-                .eval_every
-                .is_some_and(|every| step.is_multiple_of(every));
-            if due && step < steps {
-                validate(spec, setup, step, epoch, watch)?;
+            if is_due(spec, step) && step < steps {
+                let evaluation = validate(spec, setup, step, epoch, watch)?;
+                if has_diverged(spec, &mut progress, evaluation.as_ref()) {
+                    diverged = evaluation;
+                    break;
+                }
+            }
+            if boundary(spec, setup, &progress, watch)? == Wish::Stop {
+                return Ok(None);
             }
         }
-        if means.is_empty() {
+        let (sum, count) = std::mem::take(&mut progress.means);
+        if count == 0 {
             let message = format!("it counts nothing in the {rows} rows of epoch {epoch}");
             return Err(setup.head.fault("forward", message).into());
         }
         // The original study's figure: the mean of the batches' means.
-        measured
-            .train_losses
-            .push(means.iter().sum::<f64>() / means.len() as f64);
-        if let Some(evaluation) = validate(spec, setup, measured.steps, epoch, watch)? {
-            measured.val_losses.push(evaluation.loss);
-            measured.headline = Some(evaluation.metrics.short);
-            measured.higher_is_better = Some(evaluation.metrics.higher_is_better);
-            if !evaluation.loss.is_finite() {
-                break;
+        progress.measured.train_losses.push(sum / count as f64);
+        let mut ends = diverged.is_some();
+        let evaluation = match diverged {
+            Some(evaluation) => Some(evaluation),
+            None => {
+                let step = progress.measured.steps;
+                let evaluation = validate(spec, setup, step, epoch, watch)?;
+                // The same model was judged before where an evaluation was due after this step.
+                ends =
+                    !is_due(spec, step) && has_diverged(spec, &mut progress, evaluation.as_ref());
+                evaluation
             }
+        };
+        if let Some(evaluation) = evaluation {
+            progress.measured.val_losses.push(evaluation.loss);
+            progress.measured.headline = Some(evaluation.metrics.short);
+            progress.measured.higher_is_better = Some(evaluation.metrics.higher_is_better);
+            ends |= !evaluation.loss.is_finite();
+        }
+        if ends {
+            break;
+        }
+        progress.epoch += 1;
+        progress.groups = 0;
+        if boundary(spec, setup, &progress, watch)? == Wish::Stop {
+            return Ok(None);
         }
     }
+    let mut measured = progress.measured;
     let finite = measured.train_losses.iter().chain(&measured.val_losses);
     if finite.copied().all(f64::is_finite) {
         test(spec, setup, &mut measured, watch)?;
     }
-    Ok(measured)
+    Ok(Some(measured))
+}
+
+fn start(setup: &Setup, steps: usize, watch: &mut Watch<'_>) {
+    let description = setup.model.describe();
+    watch.tell(Event::Start {
+        steps,
+        linear_layers: description.linear_layers,
+        wrapped_layers: description.wrapped,
+        trainable_parameters: description.trainable as u64,
+        total_parameters: description.total as u64,
+    });
+}
+
+/// The untrained model, evaluated.
+fn begin(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Progress, TrainError> {
+    let description = setup.model.describe();
+    let untrained = validate(spec, setup, 0, 0, watch)?;
+    Ok(Progress {
+        epoch: 1,
+        measured: Measured {
+            untrained_val_loss: untrained.map(|evaluation| evaluation.loss),
+            trainable_parameters: description.trainable as u64,
+            total_parameters: description.total as u64,
+            ..Measured::default()
+        },
+        ..Progress::default()
+    })
+}
+
+/// Keeps the run where it is, if that is wished.
+fn boundary(
+    spec: &RunSpec,
+    setup: &Setup,
+    progress: &Progress,
+    watch: &mut Watch<'_>,
+) -> Result<Wish, TrainError> {
+    let wish = watch.wish();
+    if wish != Wish::GoOn {
+        checkpoint::keep(spec, setup, progress, watch)?;
+    }
+    Ok(wish)
+}
+
+/// Whether the model is evaluated after this step, wherever in an epoch it is.
+fn is_due(spec: &RunSpec, step: usize) -> bool {
+    let every = spec.train.eval_every;
+    every.is_some_and(|every| step.is_multiple_of(every))
+}
+
+/// Counts an evaluation of another model than the last one; true if the run is to end by it.
+fn has_diverged(spec: &RunSpec, progress: &mut Progress, evaluation: Option<&Evaluation>) -> bool {
+    let (Some(evaluation), Some(untrained)) = (evaluation, progress.measured.untrained_val_loss)
+    else {
+        return false;
+    };
+    let above = evaluation.loss > untrained;
+    progress.above_untrained = if above {
+        progress.above_untrained + 1
+    } else {
+        0
+    };
+    let limit = spec.train.diverged_after;
+    limit.is_some_and(|limit| progress.above_untrained >= limit)
 }
 
 /// Adds up the gradients of a step's batches; returns the mean loss over everything that they count, if they count
-/// anything, and adds each batch's own mean to `means`.
+/// anything, and adds each batch's own mean to those of the epoch.
 fn backward(
     spec: &RunSpec,
     setup: &Setup,
     group: &[&[u32]],
-    forwards: &mut u64,
-    means: &mut Vec<f64>,
+    progress: &mut Progress,
     watch: &mut Watch<'_>,
 ) -> Result<Option<f64>, TrainError> {
     let (mut sum, mut count) = (0.0, 0);
@@ -119,14 +202,15 @@ fn backward(
         let HeadLoss {
             sum: of_batch,
             count: of_rows,
-        } = forward(spec, setup, rows, *forwards, watch)?;
-        *forwards += 1;
+        } = forward(spec, setup, rows, progress.forwards, watch)?;
+        progress.forwards += 1;
         if of_rows == 0 {
             // A head may find nothing to predict in a small batch.
             continue;
         }
         let value = of_batch.f_double_value(&[])?;
-        means.push(value / of_rows as f64);
+        progress.means.0 += value / of_rows as f64;
+        progress.means.1 += 1;
         sum += value;
         count += of_rows;
         if group.len() == 1 {

@@ -35,6 +35,7 @@ mod tests {
             accumulate: 2,
             max_steps: None,
             eval_every: None,
+            diverged_after: None,
             schedule,
             warmup,
             grad_clip: None,

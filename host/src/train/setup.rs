@@ -5,9 +5,9 @@ use std::rc::Rc;
 use lorahost_plugin_api::protocol::{ParameterInfo, Role, Task};
 use tch::Device;
 
-use super::TrainError;
 use super::factors::{self, Multipliers};
 use super::trainer::Watch;
+use super::{TrainError, checkpoint};
 use crate::data::TokenSplits;
 use crate::model::{Model, ModelError, Options};
 use crate::plugins::{Component, Library, Optimizer, OptimizerGroup, PluginError, TaskHead};
@@ -21,6 +21,8 @@ pub struct Setup {
     pub model: Rc<Model>,
     pub head: Rc<TaskHead>,
     pub optimizer: Optimizer,
+    /// Digest of what the plugins made of the model, see [`checkpoint::start`].
+    pub start: String,
 }
 
 /// Opens and connects the parts of a run.
@@ -54,6 +56,7 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
     if spec.model.precision == Some(Precision::Bfloat16) {
         model.lower()?;
     }
+    let start = checkpoint::start(&model)?;
     let group = group(&model, spec, &multipliers);
     if group.values.is_empty() {
         return Err(TrainError::NothingToTrain);
@@ -66,6 +69,7 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
         model,
         head,
         optimizer,
+        start,
     })
 }
 

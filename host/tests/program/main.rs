@@ -30,4 +30,5 @@ mod references;
 mod sandbox;
 mod streams;
 mod studies;
+mod survival;
 mod tasks;

@@ -250,6 +250,7 @@ fn spec(
             accumulate: 1,
             max_steps: None,
             eval_every: None,
+            diverged_after: None,
             schedule: Schedule::Constant,
             warmup: 0,
             grad_clip: None,

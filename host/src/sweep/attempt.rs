@@ -1,0 +1,135 @@
+//! One run that was taken, until it is done: tried again where the cause of its failure may pass.
+
+use std::{
+    sync::mpsc::Sender,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Notice, Order, RunJob, SweepError,
+    parent::Floor,
+    process::{After, Ending, Worker},
+};
+use crate::record::{
+    Failure, Platform, Provenance, RunRecord, RunResult, RunState, RunWriter, discard_checkpoint,
+    note_crash, state,
+};
+
+impl Floor<'_> {
+    /// Brings the run `index` to its end, with the worker that waits or a fresh one; none if the sweep ends before.
+    pub(super) fn bring_to_its_end(
+        &self,
+        worker: usize,
+        index: usize,
+        waiting: &mut Option<Worker>,
+        notices: &Sender<Option<Notice>>,
+    ) -> Result<Option<RunRecord>, SweepError> {
+        let tell = |notice| {
+            let _ = notices.send(Some(notice));
+        };
+        let job = &self.jobs[index];
+        let care = self.setup.care;
+        for attempt in 0.. {
+            let process = match waiting.take() {
+                Some(process) => process,
+                None => match self.start(worker, notices) {
+                    Ok(process) => process,
+                    Err(_) if self.ends_early() => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+            };
+            if attempt == 0 {
+                tell(Notice::Started { worker, index });
+            }
+            let started = Instant::now();
+            let order = Order {
+                job: job.clone(),
+                checkpoint_every: care.checkpoint_every.map(|every| every.as_secs_f64()),
+            };
+            let ending = process.run(order, |event| {
+                tell(Notice::Event {
+                    worker,
+                    index,
+                    event,
+                });
+            });
+            let record = match ending {
+                Ending::Finished(after) => {
+                    if let After::Waits(process) = after {
+                        *waiting = Some(process);
+                    }
+                    read_finished(job)?
+                }
+                Ending::Stopped | Ending::Died(_) if self.stops_soon() => return Ok(None),
+                // Whoever sent a signal to the worker alone wanted it gone, not the run.
+                Ending::Stopped => record_death(job, stopped(), started.elapsed())?,
+                Ending::Died(failure) => record_death(job, failure, started.elapsed())?,
+            };
+            match &record.result.error {
+                Some(failure) if failure.transient && attempt < care.retries => {
+                    tracing::warn!("the run {} is tried again: {}", job.id, first_line(failure));
+                    prepare_retry(job, failure)?;
+                }
+                _ => return Ok(Some(record)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Counts the failure, and takes a checkpoint away in whose loading the worker died.
+fn prepare_retry(job: &RunJob, failure: &Failure) -> Result<(), SweepError> {
+    note_crash(&job.folder, failure)?;
+    if failure
+        .call
+        .as_ref()
+        .is_some_and(|call| call.phase == "load")
+    {
+        discard_checkpoint(&job.folder)?;
+    }
+    Ok(())
+}
+
+fn first_line(failure: &Failure) -> String {
+    let text = failure.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn stopped() -> Failure {
+    Failure {
+        transient: true,
+        ..Failure::new("a signal stopped the worker")
+    }
+}
+
+/// The record of a run that the worker says is finished.
+fn read_finished(job: &RunJob) -> Result<RunRecord, SweepError> {
+    match state(&job.folder)? {
+        RunState::Done(record) => Ok(*record),
+        RunState::Absent => Err(lost(job, "its folder is gone")),
+        RunState::Unfinished(why) => Err(lost(job, &why)),
+    }
+}
+
+fn lost(job: &RunJob, why: &str) -> SweepError {
+    SweepError::Worker(format!(
+        "the run {} was reported as finished, but {why}",
+        job.id
+    ))
+}
+
+/// Completes, as failed, the run of a worker that died.
+fn record_death(
+    job: &RunJob,
+    failure: Failure,
+    duration: Duration,
+) -> Result<RunRecord, SweepError> {
+    let platform = Platform {
+        device: job.device.to_string(),
+        libtorch: None,
+    };
+    let provenance =
+        Provenance::collect(&job.spec, platform, job.threads).with_revisions(&job.revisions);
+    let result = RunResult::new(Err(failure), duration.as_secs_f64(), None, provenance);
+    Ok(RunWriter::reopen(&job.folder, job.record())?.complete(result)?)
+}
