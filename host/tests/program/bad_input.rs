@@ -278,8 +278,7 @@ fn texts_that_are_cut_are_told_once_a_data_set() {
         "long.csv",
         format!("label,text\n0,{long}\n1,bank\n0,medal\n1,{long}\n"),
     );
-    let flags =
-        "--train-file long.csv --validation-file data/validation.csv --lrs 1e-4 1e-3 --rank 2 4";
+    let flags = "--train-file long.csv --validation-file short.csv --lrs 1e-4 1e-3 --rank 2 4";
     sandbox.write("short.csv", "label,text\n0,goal\n1,bank\n");
     let told = |flags: &str| {
         let outcome = sandbox.lorahost(&small(flags));
