@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(with(0, b"x"), "it is no file of tokens");
         assert_eq!(
             with(8, &[9]),
-            "its format is version 9, this program reads 2"
+            "its format is version 9, this program reads 3"
         );
         assert!(with(16, b"[").starts_with("its header cannot be read: "));
         assert_eq!(

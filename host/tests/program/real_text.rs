@@ -63,7 +63,7 @@ fn trained_on_wikitext(model: &Path, data: &Path, name: &str, train_blocks: usiz
     let sandbox = Sandbox::new();
     let (valid, test) = (data.join("valid.txt"), data.join("test.txt"));
     let outcome = sandbox.lorahost(&format!(
-        "--model {} --plugin PLUGIN/causal_lm_head.so --train-file {} --validation-file {} --set data.block_size={} \
+        "--model {} --plugin PLUGIN/causal_lm_head --train-file {} --validation-file {} --set data.block_size={} \
          --train-size {train_blocks} --validation-size {} --rank 16 --alpha-policy constant:alpha=32 --lrs 1e-3 \
          --epochs 1 --batch-size 4 --workers 1 --output out",
         model.display(),
