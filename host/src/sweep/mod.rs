@@ -8,26 +8,37 @@
 //! - A worker that dies costs its run alone: the parent records that run as failed, with the plugin call that was in
 //!   flight, and starts a fresh worker for the rest.
 //! - A parent that dies ends its workers: their standard input ends.
+//! - Several processes, also on several machines, may make the runs of one output folder: each claims a run before it
+//!   makes it (`claim.rs`).
 //! - An interrupted sweep kills its workers; their runs stay without completion record and are begun anew next time.
 
+mod claim;
+mod follow;
+mod holder;
 mod job;
+mod keeper;
 mod notice;
 mod parent;
 mod places;
 mod prepare;
 mod process;
 mod progress;
+mod queue;
+mod shard;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+pub use follow::{catch_up, follow};
 pub use job::{FromWorker, RunJob};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
 pub use prepare::{PrepareError, prepare, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
+pub use queue::{LEASE, Part, Sharing};
+pub use shard::{Shard, ShardError};
 pub use stop::Stop;
 pub(crate) use worker::take_channels;
 pub use worker::{Executor, WorkerError, worker_main};

@@ -97,6 +97,11 @@ impl Worker {
         }
     }
 
+    /// The process, so that another thread can kill it.
+    pub(super) fn child(&self) -> SharedChild {
+        Arc::clone(&self.child)
+    }
+
     /// Has the worker do a run, to its end or the worker's.
     pub(super) fn run(mut self, job: &RunJob, mut on_event: impl FnMut(Event)) -> Ending {
         locked(&self.last_words.lines).clear();

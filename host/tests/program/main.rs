@@ -27,6 +27,8 @@ mod plugin_files;
 mod real_text;
 mod references;
 mod sandbox;
+mod sharing;
+mod slurm;
 mod streams;
 mod studies;
 mod tasks;
