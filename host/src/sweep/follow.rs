@@ -64,7 +64,10 @@ pub fn follow(
             let RunState::Done(record) = state(&job.folder)? else {
                 continue;
             };
-            if failed[index].as_ref().is_some_and(|failed| is_same(failed, &record)) {
+            if failed[index]
+                .as_ref()
+                .is_some_and(|failed| is_same(failed, &record))
+            {
                 continue;
             }
             let record = Box::new(in_cell(*record, job));

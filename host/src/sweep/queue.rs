@@ -14,6 +14,7 @@ use super::{
     process::locked,
     shard::Shard,
 };
+use crate::atomic::folder_of;
 use crate::record::{RecordError, RunRecord, RunState, state};
 
 /// How runs are shared with other processes.
@@ -170,8 +171,15 @@ impl<'a> Queue<'a> {
         };
         // The claim is ours, so no other process writes there; what one wrote before has to be seen.
         let folder = &job.folder;
-        fs::create_dir_all(folder)
-            .and_then(|()| refresh(folder))
+        fs::create_dir_all(folder_of(folder))
+            .and_then(|()| refresh(folder_of(folder)))
+            .and_then(|()| {
+                if folder.is_dir() {
+                    refresh(folder)
+                } else {
+                    Ok(())
+                }
+            })
             .map_err(RecordError::io("write to", folder))?;
         Ok(Attempt::Got(match state(folder)? {
             RunState::Done(record) if !self.is_to_repeat(index, &record) => {

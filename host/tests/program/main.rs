@@ -24,6 +24,7 @@ mod minilm;
 mod model_inspect;
 mod optimizers;
 mod plugin_files;
+mod proof;
 mod real_text;
 mod references;
 mod sandbox;
