@@ -27,3 +27,41 @@ announce_build() {
     compgen -G 'target/release/build/torch-sys-*/out/libtch.a' >/dev/null ||
         say "first build: the C++ of torch-sys takes 2 to 4 minutes on two cores, all of it about 5; later builds take seconds"
 }
+
+# apt_install PACKAGE...: packages of Debian and its kin. Fails, and says why, where that cannot be done.
+apt_install() {
+    local as_root=()
+    if ! has apt-get; then
+        say "apt-get is not here; install what serves as $* by other means"
+        return 1
+    fi
+    if [[ $(id -u) != 0 ]]; then
+        as_root=(sudo -n)
+    fi
+    say "apt-get install $*"
+    ${as_root[@]+"${as_root[@]}"} apt-get update -qq &&
+        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
+}
+
+# peers_python VARIABLE: sets `python` to an interpreter that has torch, transformers and peft. That is the one which the
+# environment variable names, else one in the user's cache, which is made if it is not there (3 GB from PyPI).
+peers_python() {
+    local environment
+    python=${!1:-}
+    if [[ -n $python ]]; then
+        return
+    fi
+    environment=${XDG_CACHE_HOME:-$HOME/.cache}/lorahost/bench-python
+    python=$environment/bin/python
+    if [[ ! -x $python ]]; then
+        has python3 || stop $missing "python3 is missing"
+        say "installing torch, transformers and peft into $environment"
+        python3 -m venv "$environment" || stop $missing "python3 has no venv (Debian: python3-venv)"
+        "$python" -m pip install --quiet --disable-pip-version-check \
+            torch==2.11.0 transformers==5.23.0 peft==0.21.2 || {
+            rm -rf "$environment"
+            stop $failed "torch, transformers and peft could not be installed (see above)"
+        }
+    fi
+}

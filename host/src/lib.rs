@@ -13,6 +13,7 @@ mod front_matter;
 pub mod generate;
 pub mod hub;
 pub mod kit;
+pub mod launch;
 pub mod model;
 pub mod native;
 pub mod nearest;

@@ -7,6 +7,7 @@ use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::data::InspectArgs;
+use super::share::ShareArgs;
 use crate::spec::schema::{self, Fallback, Key, Kind};
 use crate::spec::{Device, Layer, Origin, RawSpec, SpecError, Value};
 
@@ -62,6 +63,8 @@ pub struct ExperimentArgs {
     pub with_full_finetune: bool,
     #[command(flatten)]
     pub keys: KeyArgs,
+    #[command(flatten)]
+    pub share: ShareArgs,
 }
 
 /// The flags that are aliases of keys, as they were given.
@@ -260,7 +263,7 @@ pub struct CheckArgs {
 /// Seconds of a test where nothing is said: far above what any takes.
 pub const CHECK_TIMEOUT: f64 = 60.0;
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     let number = text.parse().ok();
     number
         .filter(|number: &f64| (0.001..=1e6).contains(number))

@@ -12,15 +12,17 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::logging::{self, WORKER_LOG};
 use super::output::print;
+use super::share::Launched;
 use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
+use crate::launch::{LaunchError, Task};
 use crate::plugins::{Registry, search_folders};
 use crate::record::{OutputFolder, RunRecord, Status};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
 use crate::spec::{self, Plan};
 use crate::sweep::{
-    Care, Observer, PlainProgress, RunJob, Silent, Stop, SweepSummary, TerminalProgress,
-    WorkerSetup, prepare, run_plan,
+    Care, Observer, PlainProgress, RunJob, Sharing, Silent, Stop, SweepSummary, TerminalProgress,
+    WorkerSetup, catch_up, prepare, run_plan,
 };
 use crate::train::resolve_device;
 
@@ -41,7 +43,14 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
         tracing::warn!("{notice}");
     }
 
-    let device = resolve_device(plan.execution.device)?;
+    let task = Task::of_this_process().map_err(Failure::Signals)?;
+    let launches = args.share.launches(task.as_ref());
+    let device = if launches {
+        // What the machines have that the job gets is theirs to say.
+        Device::Cpu
+    } else {
+        resolve_device(plan.execution.device)?
+    };
     let output = OutputFolder::open(&plan.output)?;
     let jobs = match prepare(&plan, &output, named(device)) {
         Ok(jobs) => jobs,
@@ -50,15 +59,43 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
             return Err(error.into());
         }
     };
-    let setup = workers(&plan, device, jobs.len(), log)?;
+    let mut setup = workers(&plan, device, jobs.len(), log)?;
+    setup.sharing = args.share.sharing(task.as_ref());
+    if let Some(cores) = task.as_ref().and_then(Task::cores) {
+        setup.workers = plan.execution.workers(device.is_cuda(), cores, jobs.len());
+    }
     let stop = Stop::on_signals().map_err(Failure::Signals)?;
-    let summary = {
+    if task.as_ref().is_some_and(Task::time_is_up) {
+        stop.request();
+    }
+    let (summary, job) = {
         let mut observer = observer(&jobs, &setup, log);
-        run_plan(&jobs, &setup, &stop, observer.as_mut())?
+        if launches {
+            let execution = &plan.execution;
+            match (args.share).launch(&jobs, execution, &output, &stop, observer.as_mut())? {
+                Launched::Over(summary, job) => (summary, job),
+                Launched::Left => return Ok(Exit::Ok),
+            }
+        } else {
+            (run_plan(&jobs, &setup, &stop, observer.as_mut())?, None)
+        }
     };
-    let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
-    let files = ResultFiles::of(output.path(), planned);
-    report(&files, summary, log)
+    let (interrupted, left) = (summary.interrupted, summary.left());
+    let exit = report(output.path(), &jobs, summary, log)?;
+    match (job, task) {
+        (Some(job), _) if left > 0 && !interrupted => Err(LaunchError::Unfinished {
+            job: job.id,
+            left,
+            runs: jobs.len(),
+            logs: job.folder.display().to_string(),
+        }
+        .into()),
+        (_, Some(task)) if args.share.requeue && task.time_is_up() && left > 0 => {
+            task.requeue()?;
+            Ok(exit)
+        }
+        _ => Ok(exit),
+    }
 }
 
 /// The device as the workers are told it.
@@ -92,6 +129,7 @@ fn workers(
             heartbeat: plan.execution.heartbeat,
             retries: plan.execution.retries,
         },
+        sharing: Sharing::default(),
     })
 }
 
@@ -110,11 +148,25 @@ fn observer<'a>(jobs: &'a [RunJob], setup: &WorkerSetup, log: &LogArgs) -> Box<d
 }
 
 /// Writes the result files, prints the tables, and says how it went.
-fn report(files: &ResultFiles, sweep: SweepSummary, log: &LogArgs) -> Result<Exit, Failure> {
+fn report(
+    output: &Path,
+    jobs: &[RunJob],
+    mut sweep: SweepSummary,
+    log: &LogArgs,
+) -> Result<Exit, Failure> {
+    let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
+    let files = ResultFiles::of(output, planned);
+    let (records, summary, written) = loop {
+        let records: Vec<RunRecord> = sweep.done().cloned().collect();
+        let summary = summarise(&records);
+        let written = files.write(&records, &summary, sweep.left() > 0)?;
+        // Another process may have done the last run meanwhile, and written the results of all before this wrote those
+        // of some.
+        if !catch_up(&mut sweep, jobs)? {
+            break (records, summary, written);
+        }
+    };
     let (interrupted, failed) = (sweep.interrupted, sweep.count(Status::Failed));
-    let records: Vec<RunRecord> = sweep.records.into_iter().flatten().collect();
-    let summary = summarise(&records);
-    let written = files.write(&records, &summary, interrupted)?;
     if !log.quiet {
         let mut text = [
             results_table(&summary),

@@ -11,6 +11,7 @@ use crate::data::DataError;
 use crate::generate::GenerateError;
 use crate::hub::HubError;
 use crate::kit::KitError;
+use crate::launch::LaunchError;
 use crate::model::ModelError;
 use crate::plugins::PluginError;
 use crate::record::RecordError;
@@ -40,6 +41,8 @@ pub enum Failure {
     #[error(transparent)]
     Sweep(#[from] SweepError),
     #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
     Worker(#[from] WorkerError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -68,6 +71,7 @@ impl Failure {
             )
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
+            Self::Launch(error) if !error.is_usage() => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
                 Exit::Failure
@@ -78,6 +82,7 @@ impl Failure {
             | Self::Hub(_)
             | Self::Model(_)
             | Self::Device(_)
+            | Self::Launch(_)
             | Self::Generate(_)
             | Self::Input { .. }
             | Self::Check(CheckError::Filter { .. })
@@ -85,7 +90,6 @@ impl Failure {
             | Self::Record(
                 RecordError::NotOurs { .. }
                 | RecordError::NotAFolder { .. }
-                | RecordError::Busy { .. }
                 | RecordError::Newer { .. },
             ) => Exit::Usage,
             _ => Exit::Failure,

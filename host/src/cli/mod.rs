@@ -13,6 +13,7 @@ mod logging;
 mod model;
 mod output;
 mod plugin;
+mod share;
 mod watch;
 
 use std::io::{self, Write as _};

@@ -39,12 +39,6 @@ pub enum RecordError {
     #[error("the output path {} is not a folder; name a new or empty folder", path.display())]
     NotAFolder { path: PathBuf },
 
-    #[error(
-        "another lorahost is writing to the output folder {}; wait for it to end, or name another folder",
-        path.display()
-    )]
-    Busy { path: PathBuf },
-
     #[error("another process is still at the run in {}; wait for it to end", path.display())]
     RunBusy { path: PathBuf },
 }

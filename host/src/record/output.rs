@@ -1,26 +1,25 @@
 //! The folder that holds a sweep's runs and results.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{RECORD_VERSION, RecordError, read_if_there, write_atomically};
+use crate::atomic::TEMPORARY_PREFIX;
 
 /// Its presence says that the folder is ours.
 const MARKER: &str = "lorahost.json";
 const RUNS: &str = "runs";
 
-/// An output folder, held against other processes that would write to it. It may hold runs of many sweeps.
+/// An output folder. It may hold runs of many sweeps, and several processes may write to it.
 #[derive(Debug)]
 pub struct OutputFolder {
     path: PathBuf,
     /// What was not there before, and whether anything of ours was.
     made: Made,
-    /// The lock ends with this file, also when the process is killed.
-    _lock: File,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,8 +41,7 @@ impl OutputFolder {
     /// Opens an output folder, or makes a new one of an absent or empty folder.
     ///
     /// # Errors
-    /// [`RecordError::NotOurs`] if it holds something else, [`RecordError::Busy`] if another process has it open,
-    /// [`RecordError::Newer`] if a newer lorahost made it, [`RecordError::Io`] otherwise.
+    /// [`RecordError::NotOurs`] if it holds something else, [`RecordError::Newer`] if a newer lorahost made it, [`RecordError::Io`] otherwise.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         if path.exists() && !path.is_dir() {
             return Err(RecordError::NotAFolder {
@@ -61,9 +59,8 @@ impl OutputFolder {
             check_marker(&marker, &content)?;
             Made::Nothing
         } else {
-            let mut entries =
-                fs::read_dir(path).map_err(RecordError::io("read the folder", path))?;
-            if entries.next().is_some() {
+            // Where another process makes it just now, its marker is there as soon as anything else is.
+            if !is_empty(path)? && read_if_there(&marker)?.is_none() {
                 return Err(RecordError::NotOurs {
                     path: path.to_owned(),
                     marker: MARKER,
@@ -72,17 +69,12 @@ impl OutputFolder {
             write_marker(&marker)?;
             Made::Anew(absent)
         };
-        let lock = lock(path, &marker)?;
         let path = path
             .canonicalize()
             .map_err(RecordError::io("read the folder", path))?;
         let runs = path.join(RUNS);
         fs::create_dir_all(&runs).map_err(RecordError::io("create the folder", runs))?;
-        Ok(Self {
-            path,
-            made,
-            _lock: lock,
-        })
+        Ok(Self { path, made })
     }
 
     /// Takes back what [`OutputFolder::open`] made and what was cached since: for the end of a sweep that could not
@@ -91,9 +83,12 @@ impl OutputFolder {
         let Made::Anew(folders) = &self.made else {
             return;
         };
+        // Another process may have begun runs here meanwhile.
+        if fs::remove_dir(self.path.join(RUNS)).is_err() {
+            return;
+        }
         // What cannot be removed does no harm: without runs and results it does not look like any.
         let _ = fs::remove_dir_all(self.cache());
-        let _ = fs::remove_dir(self.path.join(RUNS));
         let _ = fs::remove_file(self.path.join(MARKER));
         for folder in folders {
             let _ = fs::remove_dir(folder);
@@ -104,6 +99,12 @@ impl OutputFolder {
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
+    }
+
+    /// Where processes that share the folder claim the run with this id; the folder above need not exist.
+    #[must_use]
+    pub fn claim(&self, id: &str) -> PathBuf {
+        self.path.join("claims").join(id)
     }
 
     /// Absolute.
@@ -141,22 +142,17 @@ fn write_marker(path: &Path) -> Result<(), RecordError> {
     write_atomically(path, format!("{json}\n").as_bytes())
 }
 
-fn lock(folder: &Path, marker: &Path) -> Result<File, RecordError> {
-    let file = File::open(marker).map_err(RecordError::io("open", marker))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
-            path: folder.to_owned(),
-        }),
-        // Some network file systems have no locks; a sweep is still possible there.
-        Err(TryLockError::Error(error)) => {
-            tracing::warn!(
-                "the output folder {} cannot be locked: {error}",
-                folder.display()
-            );
-            Ok(file)
+/// Whether nothing lies in a folder but what is being written.
+fn is_empty(folder: &Path) -> Result<bool, RecordError> {
+    let entries = fs::read_dir(folder).map_err(RecordError::io("read the folder", folder))?;
+    for entry in entries {
+        let entry = entry.map_err(RecordError::io("read the folder", folder))?;
+        let name = entry.file_name();
+        if !name.to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            return Ok(false);
         }
     }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -164,15 +160,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_made_kept_and_held() {
+    fn a_folder_is_made_and_shared() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("deep/out");
         let first = OutputFolder::open(&path).unwrap();
         assert!(first.path().join("runs").is_dir());
-        let busy = OutputFolder::open(&path).unwrap_err();
-        assert!(matches!(busy, RecordError::Busy { .. }), "{busy}");
-        drop(first);
-        OutputFolder::open(&path).unwrap();
+        let second = OutputFolder::open(&path).unwrap();
+        assert_eq!(first.path(), second.path());
+    }
+
+    #[test]
+    fn many_may_make_it_at_once() {
+        for _ in 0..50 {
+            let parent = tempfile::tempdir().unwrap();
+            let path = parent.path().join("deep/out");
+            std::thread::scope(|scope| {
+                let opens = (0..4).map(|_| scope.spawn(|| OutputFolder::open(&path)));
+                for open in opens.collect::<Vec<_>>() {
+                    open.join().unwrap().unwrap();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_others_began_meanwhile_is_not_taken_back() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = OutputFolder::open(parent.path()).unwrap();
+        fs::create_dir(folder.run_folder("00000000000000aa")).unwrap();
+        fs::create_dir(folder.cache()).unwrap();
+        folder.undo();
+        assert!(parent.path().join("cache").is_dir() && parent.path().join(MARKER).is_file());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! One run that was taken, until it is done: tried again where the cause of its failure may pass.
 
 use std::{
-    sync::mpsc::Sender,
+    sync::{Arc, mpsc::Sender},
     time::{Duration, Instant},
 };
 
 use super::{
     Notice, Order, RunJob, SweepError,
+    claim::Claim,
     parent::Floor,
     process::{After, Ending, Worker},
 };
@@ -15,15 +16,24 @@ use crate::record::{
     note_crash, state,
 };
 
+/// What became of a run that was taken.
+pub(super) enum Brought {
+    Done(Box<RunRecord>),
+    /// Another process has it now.
+    Taken,
+    /// The sweep ends before it is done.
+    Ended,
+}
+
 impl Floor<'_> {
-    /// Brings the run `index` to its end, with the worker that waits or a fresh one; none if the sweep ends before.
+    /// Brings the run `index`, which is claimed, to its end, with the worker that waits or a fresh one.
     pub(super) fn bring_to_its_end(
         &self,
         worker: usize,
-        index: usize,
+        (index, claim): (usize, &Arc<Claim>),
         waiting: &mut Option<Worker>,
         notices: &Sender<Option<Notice>>,
-    ) -> Result<Option<RunRecord>, SweepError> {
+    ) -> Result<Brought, SweepError> {
         let tell = |notice| {
             let _ = notices.send(Some(notice));
         };
@@ -34,7 +44,7 @@ impl Floor<'_> {
                 Some(process) => process,
                 None => match self.start(worker, notices) {
                     Ok(process) => process,
-                    Err(_) if self.ends_early() => return Ok(None),
+                    Err(_) if self.ends_early() => return Ok(Brought::Ended),
                     Err(error) => return Err(error),
                 },
             };
@@ -46,6 +56,7 @@ impl Floor<'_> {
                 job: job.clone(),
                 checkpoint_every: care.checkpoint_every.map(|every| every.as_secs_f64()),
             };
+            self.keeper.add(claim, process.handle());
             let ending = process.run(order, |event| {
                 tell(Notice::Event {
                     worker,
@@ -53,6 +64,10 @@ impl Floor<'_> {
                     event,
                 });
             });
+            self.keeper.remove(claim);
+            if !claim.renew() {
+                return Ok(Brought::Taken);
+            }
             let record = match ending {
                 Ending::Finished(after) => {
                     if let After::Waits(process) = after {
@@ -60,7 +75,7 @@ impl Floor<'_> {
                     }
                     read_finished(job)?
                 }
-                Ending::Stopped | Ending::Died(_) if self.stops_soon() => return Ok(None),
+                Ending::Stopped | Ending::Died(_) if self.stops_soon() => return Ok(Brought::Ended),
                 // Whoever sent a signal to the worker alone wanted it gone, not the run.
                 Ending::Stopped => record_death(job, stopped(), started.elapsed())?,
                 Ending::Died(failure) => record_death(job, failure, started.elapsed())?,
@@ -70,10 +85,10 @@ impl Floor<'_> {
                     tracing::warn!("the run {} is tried again: {}", job.id, first_line(failure));
                     prepare_retry(job, failure)?;
                 }
-                _ => return Ok(Some(record)),
+                _ => return Ok(Brought::Done(Box::new(record))),
             }
         }
-        Ok(None)
+        Ok(Brought::Ended)
     }
 }
 

@@ -16,6 +16,8 @@ pub struct RunJob {
     pub id: String,
     /// Where the run leaves its files.
     pub folder: PathBuf,
+    /// Where processes that share the runs claim this one; a number is added.
+    pub claim: PathBuf,
     /// What varies beside learning rate and seed, as a file name: `lora-r16`, `full`.
     pub cell: String,
     pub spec: RunSpec,

@@ -11,28 +11,39 @@
 //!   checkpoint, and after so many times records it as failed, with the plugin call that was in flight.
 //! - A signal to the parent stops its workers at their next step boundary, each with a checkpoint; so does the parent's
 //!   death, for their standard input ends. A second signal ends them at once.
+//! - Several processes, also on several machines, may make the runs of one output folder: each claims a run before it
+//!   makes it (`claim.rs`).
 
 mod attempt;
+mod claim;
 mod executor;
+mod follow;
+mod holder;
 mod job;
+mod keeper;
 mod notice;
 mod parent;
 mod places;
 mod prepare;
 mod process;
 mod progress;
+mod queue;
+mod shard;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 pub use executor::{Desk, Executor, NoDesk, Outcome, Wish};
+pub use follow::{catch_up, follow};
 pub use job::{FromWorker, Order, RunJob, ToWorker};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{Care, SweepError, SweepSummary, WorkerSetup, run_plan};
 pub use prepare::{PrepareError, fitting_tokenizer, prepare, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
+pub use queue::{LEASE, Part, Sharing};
+pub use shard::{Shard, ShardError};
 pub use stop::Stop;
 pub(crate) use worker::take_channels;
 pub use worker::{WorkerError, worker_main};

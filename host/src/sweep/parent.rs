@@ -5,7 +5,6 @@ use std::{
     process::Command,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread,
@@ -13,8 +12,11 @@ use std::{
 };
 
 use super::{
-    Notice, Observer, RunJob, Stop,
+    Notice, Observer, RunJob, Sharing, Stop,
+    attempt::Brought,
+    keeper::Keeper,
     process::{Handle, Worker, locked},
+    queue::{Next, Queue},
 };
 use crate::record::{RecordError, RunRecord, RunState, Status, state};
 
@@ -33,6 +35,8 @@ pub struct WorkerSetup {
     /// Threads that each of them computes with.
     pub threads: usize,
     pub care: Care,
+    /// How the runs are shared with other processes.
+    pub sharing: Sharing,
 }
 
 /// What is done against the loss of a run.
@@ -92,7 +96,7 @@ pub enum SweepError {
 /// What a sweep brought.
 #[derive(Debug)]
 pub struct SweepSummary {
-    /// In plan order; absent for runs that an interruption kept from being done.
+    /// In plan order; absent for runs that an interruption kept from being done, or that are left to other processes.
     pub records: Vec<Option<RunRecord>>,
     /// Runs that were done before and were not repeated.
     pub already_done: usize,
@@ -105,6 +109,15 @@ impl SweepSummary {
     pub fn count(&self, status: Status) -> usize {
         self.done()
             .filter(|record| record.result.status == status)
+            .count()
+    }
+
+    /// Runs that are not done: the sweep was interrupted, or they are left to other processes.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.records
+            .iter()
+            .filter(|record| record.is_none())
             .count()
     }
 
@@ -131,7 +144,10 @@ pub fn run_plan(
             id: twice.id.clone(),
         });
     }
-    let mut records = done_before(jobs, observer)?;
+    let Before {
+        mut records,
+        failed,
+    } = done_before(jobs, observer)?;
     let already_done = records.iter().flatten().count();
     let to_do = (0..jobs.len())
         .filter(|&index| records[index].is_none())
@@ -140,13 +156,15 @@ pub fn run_plan(
         jobs,
         setup,
         stop,
-        to_do,
-        next: AtomicUsize::new(0),
+        queue: Queue::new(jobs, to_do, failed, &setup.sharing),
+        keeper: Keeper::new(setup.sharing.lease),
         children: Mutex::new(Vec::new()),
         broken: Mutex::new(None),
     };
     floor.work(&mut |notice| {
-        if let Notice::Finished { index, record, .. } = &notice {
+        if let Notice::Finished { index, record, .. } | Notice::AlreadyDone { index, record } =
+            &notice
+        {
             records[*index] = Some(record.as_ref().clone());
         }
         observer.notice(&notice);
@@ -162,30 +180,45 @@ pub fn run_plan(
     })
 }
 
-/// The records of the runs that need not be made.
-fn done_before(
+/// What earlier sweeps left, by place in the plan.
+pub(super) struct Before {
+    /// Of the runs that need not be made.
+    pub(super) records: Vec<Option<RunRecord>>,
+    /// Of those that failed, and are made again.
+    pub(super) failed: Vec<Option<RunRecord>>,
+}
+
+pub(super) fn done_before(
     jobs: &[RunJob],
     observer: &mut dyn Observer,
-) -> Result<Vec<Option<RunRecord>>, SweepError> {
-    let mut records = Vec::with_capacity(jobs.len());
+) -> Result<Before, SweepError> {
+    let mut before = Before {
+        records: vec![None; jobs.len()],
+        failed: vec![None; jobs.len()],
+    };
     for (index, job) in jobs.iter().enumerate() {
-        records.push(match state(&job.folder)? {
-            RunState::Done(record) if record.result.status != Status::Failed => {
+        match state(&job.folder)? {
+            RunState::Done(record) if record.result.status == Status::Failed => {
+                before.failed[index] = Some(*record);
+            }
+            RunState::Done(record) => {
                 let record = Box::new(in_cell(*record, job));
                 observer.notice(&Notice::AlreadyDone {
                     index,
                     record: record.clone(),
                 });
-                Some(*record)
+                before.records[index] = Some(*record);
             }
-            RunState::Unfinished(why) => {
-                tracing::info!("the run {} is taken up again: {why}", job.id);
-                None
-            }
-            RunState::Done(_) | RunState::Absent => None,
-        });
+            // Another process may be at it.
+            RunState::Unfinished(_) | RunState::Absent => {}
+        }
     }
-    Ok(records)
+    Ok(before)
+}
+
+/// Whether two records are one. Losses that are not numbers are equal to none, hence the text.
+pub(super) fn is_same(one: &RunRecord, other: &RunRecord) -> bool {
+    format!("{one:?}") == format!("{other:?}")
 }
 
 /// A record of another sweep has that one's name of the cell; here it stands in ours.
@@ -199,9 +232,8 @@ pub(super) struct Floor<'a> {
     pub(super) jobs: &'a [RunJob],
     pub(super) setup: &'a WorkerSetup,
     stop: &'a Stop,
-    /// Indices of the runs to make.
-    to_do: Vec<usize>,
-    next: AtomicUsize,
+    pub(super) queue: Queue<'a>,
+    pub(super) keeper: Keeper,
     /// Every worker that was started, so that all can be stopped or killed.
     children: Mutex<Vec<Child>>,
     /// The first error, which ends the sweep.
@@ -214,11 +246,13 @@ struct Child {
 }
 
 impl Floor<'_> {
-    /// Returns when every run is done, or the sweep was stopped or broke. `report` is called on this thread.
+    /// Returns when every run is done, or left to others, or the sweep was stopped or broke. `report` is called on this thread.
     fn work(&self, report: &mut dyn FnMut(Notice)) {
         let (notices, inbox) = mpsc::channel();
+        let workers = self.setup.workers.max(1).min(self.queue.len());
         thread::scope(|scope| {
-            for worker in 0..self.setup.workers.max(1).min(self.to_do.len()) {
+            scope.spawn(|| self.keeper.run());
+            for worker in 0..workers {
                 let notices = notices.clone();
                 scope.spawn(move || {
                     if let Err(error) = self.look_after(worker, &notices) {
@@ -228,7 +262,7 @@ impl Floor<'_> {
                     let _ = notices.send(None);
                 });
             }
-            let mut working = self.setup.workers.max(1).min(self.to_do.len());
+            let mut working = workers;
             while working > 0 {
                 match inbox.recv_timeout(TICK) {
                     Ok(Some(notice)) => report(notice),
@@ -243,6 +277,7 @@ impl Floor<'_> {
                     self.stop_workers();
                 }
             }
+            self.keeper.end();
         });
         while let Ok(Some(notice)) = inbox.try_recv() {
             report(notice);
@@ -272,13 +307,36 @@ impl Floor<'_> {
             let _ = notices.send(Some(notice));
         };
         let mut waiting: Option<Worker> = None;
-        while !self.ends_early()
-            && let Some(&index) = self.to_do.get(self.next.fetch_add(1, Ordering::SeqCst))
-        {
-            let Some(record) = self.bring_to_its_end(worker, index, &mut waiting, notices)? else {
-                break;
+        while !self.ends_early() {
+            let (index, claim) = match self.queue.next()? {
+                Next::Run(index, claim) => (index, claim),
+                Next::Done(index, record) => {
+                    let record = Box::new(in_cell(*record, &self.jobs[index]));
+                    tell(Notice::AlreadyDone { index, record });
+                    continue;
+                }
+                Next::Wait => {
+                    // Its memory is of more use to others than the time of its next start is to us.
+                    if let Some(process) = waiting.take() {
+                        process.close();
+                    }
+                    thread::sleep(TICK);
+                    continue;
+                }
+                Next::End => break,
             };
-            let record = Box::new(in_cell(record, &self.jobs[index]));
+            let record =
+                match self.bring_to_its_end(worker, (index, &claim), &mut waiting, notices)? {
+                    Brought::Done(record) => record,
+                    // Whoever has the run now leaves its record.
+                    Brought::Taken => {
+                        self.queue.put_back(index);
+                        continue;
+                    }
+                    Brought::Ended => break,
+                };
+            claim.finish();
+            let record = Box::new(in_cell(*record, &self.jobs[index]));
             tell(Notice::Finished {
                 worker,
                 index,

@@ -93,6 +93,7 @@ pub fn prepare(
         known.insert(id.clone(), jobs.len());
         jobs.push(RunJob {
             folder: output.run_folder(id.as_str()),
+            claim: output.claim(id.as_str()),
             id: id.as_str().to_owned(),
             cell: run.cell.clone(),
             spec: spec.clone(),

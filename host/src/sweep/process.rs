@@ -122,6 +122,11 @@ impl Worker {
         }
     }
 
+    /// What another thread may end it by.
+    pub(super) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Has the worker do a run, to its end or the worker's.
     ///
     /// The thread that trains tells of each plugin call, and every batch makes some, in evaluations too: these messages

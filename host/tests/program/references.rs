@@ -164,6 +164,7 @@ pub fn follow(
         let job = RunJob {
             id: "0123456789abcdef".to_owned(),
             folder: scratch.path().join("run"),
+            claim: "claim".into(),
             cell: "cell".to_owned(),
             spec: spec(task, method, folder, reference, factors)?,
             revisions: Revisions::default(),
