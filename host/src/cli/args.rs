@@ -26,6 +26,9 @@ Exit codes: 0 done, 1 failure, 2 bad input, 3 some runs failed, 130 interrupted"
 #[command(name = "lorahost", version, about = ABOUT, after_help = AFTER_HELP)]
 #[command(args_conflicts_with_subcommands = true, next_line_help = true)]
 pub struct Cli {
+    /// Experiment file in TOML; flags go before it
+    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub experiment: ExperimentArgs,
     #[command(flatten)]
@@ -34,13 +37,10 @@ pub struct Cli {
     pub command: Option<Subcommands>,
 }
 
-/// What the main job takes.
+/// What every command over an experiment takes beside the experiment file.
 #[derive(Debug, Default, Args)]
 pub struct ExperimentArgs {
-    /// Experiment file in TOML; flags go before it
-    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
-    pub config: Option<PathBuf>,
-    #[arg(long, value_name = "KEY=VALUE", help = "Set any key, such as lora.init_scale_a=2 or init.std_a=[0.01,0.02]; `lorahost keys` lists them", help_heading = "Experiment", num_args = 1..)]
+    #[arg(long, value_name = "KEY=VALUE", help = "Set any key, such as lora.init_scale_a=2 or init.std_a=0.01,0.02; `lorahost keys` lists them", help_heading = "Experiment", num_args = 1..)]
     pub set: Vec<String>,
     /// Plugin file; what it holds alone of its kind is selected
     #[arg(long, value_name = "FILE", help_heading = "Components", num_args = 1..)]
@@ -62,6 +62,19 @@ pub struct ExperimentArgs {
     pub with_full_finetune: bool,
     #[command(flatten)]
     pub keys: KeyArgs,
+}
+
+/// The experiment of `sweep`: the main job's, with its file and what is changed of it as plain words.
+#[derive(Debug, Args)]
+pub struct StudyArgs {
+    /// Experiment file in TOML
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Go before the file, several values between commas: train.lr=1e-4,3e-4 or train.lr=logspace(1e-5,1e-2,7)
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
 }
 
 /// The flags that are aliases of keys, as they were given.
@@ -110,6 +123,8 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Subcommands {
+    /// Run the experiment of a file: `lorahost --config FILE --set KEY=VALUE`, shorter
+    Sweep(StudyArgs),
     /// List plugins, or look into one, without running them
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -293,18 +308,34 @@ pub enum DataCommand {
     Inspect(InspectArgs),
 }
 
-impl ExperimentArgs {
+impl Cli {
+    /// The experiment of the main job.
+    ///
+    /// # Errors
+    /// As [`StudyArgs::raw_spec`].
+    pub fn raw_spec(&self) -> Result<RawSpec, SpecError> {
+        let file = self.config.as_deref().map(Layer::from_file).transpose()?;
+        Ok(RawSpec::new(file, self.experiment.layer(&[])?))
+    }
+}
+
+impl StudyArgs {
     /// Reads the experiment file and lays the flags over it.
     ///
     /// # Errors
     /// The file cannot be read; a key is unknown or given twice; a value does not fit its key.
     pub fn raw_spec(&self) -> Result<RawSpec, SpecError> {
-        let file = self.config.as_deref().map(Layer::from_file).transpose()?;
-        Ok(RawSpec::new(file, self.layer()?))
+        let file = Layer::from_file(&self.file)?;
+        Ok(RawSpec::new(
+            Some(file),
+            self.experiment.layer(&self.overrides)?,
+        ))
     }
+}
 
-    /// The flags and `--set` alone.
-    fn layer(&self) -> Result<Layer, SpecError> {
+impl ExperimentArgs {
+    /// The command line: `KEY=VALUE` words, flags and `--set`.
+    fn layer(&self, overrides: &[String]) -> Result<Layer, SpecError> {
         let mut layer = Layer::default();
         let text = |text: &str| Value::Text(text.to_owned());
         if self.full_finetune {
@@ -330,7 +361,10 @@ impl ExperimentArgs {
             )?;
         }
         for assignment in &self.set {
-            layer.set_text(assignment)?;
+            layer.set_text(assignment, &Origin::Set)?;
+        }
+        for assignment in overrides {
+            layer.set_text(assignment, &Origin::Override)?;
         }
         Ok(layer)
     }

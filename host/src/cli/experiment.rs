@@ -17,16 +17,15 @@ use crate::kit::Lock;
 use crate::plugins::{Registry, search_folders};
 use crate::record::{OutputFolder, RunRecord, Status};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
-use crate::spec::{self, Plan};
+use crate::spec::{self, Plan, RawSpec};
 use crate::sweep::{
     Observer, PlainProgress, RunJob, Silent, Stop, SweepSummary, TerminalProgress, WorkerSetup,
     prepare, run_plan,
 };
 use crate::train::resolve_device;
 
-/// Runs the experiment that the flags describe.
-pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
-    let raw = args.raw_spec()?;
+/// Runs an experiment: the main job, and `sweep`.
+pub fn run(raw: &RawSpec, args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     let registry = Registry::search(&args.plugin, &search_folders())?;
     for error in registry.broken() {
         tracing::warn!("left out: {error}");

@@ -38,7 +38,10 @@ pub fn run(cli: &Cli) -> Exit {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
-        None => experiment::run(&cli.experiment, &cli.log),
+        None => experiment::run(&cli.raw_spec()?, &cli.experiment, &cli.log),
+        Some(Subcommands::Sweep(args)) => {
+            experiment::run(&args.raw_spec()?, &args.experiment, &cli.log)
+        }
         Some(Subcommands::Plugin(PluginCommand::List { json })) => plugin::list(*json),
         Some(Subcommands::Plugin(PluginCommand::Inspect { file, json })) => {
             plugin::inspect(file, *json)

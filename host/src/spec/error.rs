@@ -20,13 +20,14 @@ pub enum SpecError {
         message: String,
     },
 
-    #[error("--set {given}: expected key=value, such as train.lr=1e-3")]
-    SetSyntax { given: String },
+    #[error("{origin}: {given}: expected key=value, such as train.lr=1e-3")]
+    SetSyntax { origin: Origin, given: String },
 
     #[error(
-        "--set {key}={given}: not a TOML value: {message}; texts inside a list or table need quotes"
+        "{origin}: {key}={given}: not a TOML value: {message}; texts inside a list or table need quotes"
     )]
     SetValue {
+        origin: Origin,
         key: String,
         given: String,
         message: String,
@@ -46,6 +47,13 @@ pub enum SpecError {
         key: String,
         first: String,
         second: String,
+    },
+
+    #[error("{at}: {given}: {problem}")]
+    Series {
+        at: String,
+        given: String,
+        problem: String,
     },
 
     #[error("{at}: the list is empty; it needs at least one value")]

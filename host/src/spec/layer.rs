@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::SpecError;
 use super::kind::Kind;
 use super::schema::{self, Fallback, KEYS, Key};
-use super::value::{Origin, Value};
+use super::value::{Origin, Value, split};
 
 /// What one source says, key by key, checked as far as that needs no plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -98,24 +98,33 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Reads one `key=value` of the command line.
+    /// Reads one `key=value` of the command line; several values stand between commas.
     ///
     /// # Errors
     /// There is no `=`; the key is unknown; the value does not fit it, or differs from an earlier one.
-    pub fn set_text(&mut self, assignment: &str) -> Result<(), SpecError> {
+    pub fn set_text(&mut self, assignment: &str, origin: &Origin) -> Result<(), SpecError> {
         let (key, text) = assignment
             .split_once('=')
             .map(|(key, text)| (key.trim(), text))
             .filter(|(key, _)| !key.is_empty())
             .ok_or_else(|| SpecError::SetSyntax {
+                origin: origin.clone(),
                 given: assignment.to_owned(),
             })?;
-        let value = Value::of_text(text).map_err(|error| SpecError::SetValue {
+        // A component has commas of its own.
+        let component = schema::find(key).is_some_and(|key| key.kind == Kind::Component);
+        let read = if component {
+            Value::of_text
+        } else {
+            Value::of_list
+        };
+        let value = read(text).map_err(|error| SpecError::SetValue {
+            origin: origin.clone(),
             key: key.to_owned(),
             given: text.to_owned(),
             message: error.message().replace('\n', ", "),
         })?;
-        self.set(key, value, &Origin::Set)
+        self.set(key, value, origin)
     }
 
     /// Gives `key` a value; a list makes it an axis.
@@ -207,7 +216,10 @@ impl Layer {
     ) -> Result<(), SpecError> {
         let written = value.to_string();
         let mut values = Vec::new();
-        for element in elements(value, || key.at(origin))? {
+        for element in key
+            .kind
+            .elements(elements(value, || key.at(origin))?, || key.at(origin))?
+        {
             let value = key.read(&element, origin)?;
             if !values.contains(&value) {
                 values.push(value);
@@ -257,7 +269,9 @@ impl Layer {
         let written = value.to_string();
         let mut alternatives = Vec::new();
         for element in elements(value, || key.at(origin))? {
-            alternatives.push(alternative(key, &element, origin)?);
+            for element in separated(element) {
+                alternatives.push(alternative(key, &element, origin)?);
+            }
         }
         let wanted = self.components.entry(key.name).or_default();
         if let Some(earlier) = wanted.alternatives.first() {
@@ -341,6 +355,29 @@ fn elements(value: Value, at: impl FnOnce() -> String) -> Result<Vec<Value>, Spe
     }
 }
 
+/// The components of `uniform,gaussian:std_a=1,std_b=0`: a part that gives a parameter belongs to the component before
+/// it.
+fn separated(value: Value) -> Vec<Value> {
+    let Value::Bare(text) = &value else {
+        return vec![value];
+    };
+    let mut components: Vec<String> = Vec::new();
+    for part in split(text) {
+        let parameter = part
+            .split(':')
+            .next()
+            .is_some_and(|name| name.contains('='));
+        match components.last_mut() {
+            Some(component) if parameter => {
+                component.push(',');
+                component.push_str(part);
+            }
+            _ => components.push(part.to_owned()),
+        }
+    }
+    components.into_iter().map(Value::Bare).collect()
+}
+
 /// `"gaussian"`, `"gaussian:std_a=0.02,std_b=0"` or `{ name = "gaussian", std_a = [0.01, 0.02] }`.
 fn alternative(
     key: &'static Key,
@@ -393,9 +430,8 @@ fn alternative(
         }
         Value::Text(text) | Value::Bare(text) => {
             let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
-            for assignment in parameters
-                .split(',')
-                .map(str::trim)
+            for assignment in split(parameters)
+                .into_iter()
                 .filter(|part| !part.is_empty())
             {
                 let (parameter, value) = assignment

@@ -9,6 +9,7 @@ mod plan;
 mod run;
 pub mod schema;
 mod select;
+mod series;
 mod steps;
 #[cfg(test)]
 pub(crate) mod test_support;

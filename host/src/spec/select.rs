@@ -7,6 +7,7 @@ use lorahost_plugin_api::protocol::{ComponentManifest, Parameter, ParameterKind}
 use serde_json::{Map, Value as Json};
 
 use super::error::{SpecError, quoted};
+use super::kind::written_out;
 use super::layer::{Alternative, Layer, ParameterSetting, given_twice};
 use super::plan::MAX_RUNS;
 use super::run::Selection;
@@ -246,11 +247,7 @@ fn resolve(
             .iter()
             .find(|setting| setting.name == parameter.name);
         let values = match setting {
-            Some(setting) => setting
-                .values
-                .iter()
-                .map(|value| check_parameter(&of, parameter, value, &setting.origin))
-                .collect::<Result<_, _>>()?,
+            Some(setting) => values(&of, parameter, setting)?,
             None => vec![default_of(parameter)],
         };
         let count = products.len().saturating_mul(values.len());
@@ -284,6 +281,27 @@ fn resolve(
         file: entry.file.clone(),
     };
     Ok(products.into_iter().map(selection).collect())
+}
+
+/// The values of one parameter, checked; a series of numbers is written out.
+fn values(
+    of: &str,
+    parameter: &Parameter,
+    setting: &ParameterSetting,
+) -> Result<Vec<Json>, SpecError> {
+    let mut given = setting.values.clone();
+    if matches!(parameter.kind, ParameterKind::Int | ParameterKind::Float) {
+        given = written_out(given, || {
+            format!(
+                "parameter `{}` of {of} ({})",
+                parameter.name, setting.origin
+            )
+        })?;
+    }
+    given
+        .iter()
+        .map(|value| check_parameter(of, parameter, value, &setting.origin))
+        .collect()
 }
 
 /// The manifest's default, a whole number of a float parameter as a float.
