@@ -1,7 +1,7 @@
 //! The arguments of `lorahost`. Flags that are aliases of keys come from the schema, with their help.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -62,9 +62,18 @@ pub struct ExperimentArgs {
     pub with_full_finetune: bool,
     #[command(flatten)]
     pub keys: KeyArgs,
+    /// Agree to more than 100,000 runs, and to a second study in the output folder
+    #[arg(long, help_heading = "Execution")]
+    pub yes: bool,
+    /// Go on in an output folder that was begun with other builds of the same plugins
+    #[arg(long, help_heading = "Execution")]
+    pub accept_changed_plugins: bool,
+    /// Print what is told on standard output as JSON; of a sweep this is summary.json
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
 }
 
-/// The experiment of `sweep`: the main job's, with its file and what is changed of it as plain words.
+/// The experiment of `sweep` and `plan`: the main job's, with its file and what is changed of it as plain words.
 #[derive(Debug, Args)]
 pub struct StudyArgs {
     /// Experiment file in TOML
@@ -75,6 +84,15 @@ pub struct StudyArgs {
     pub overrides: Vec<String>,
     #[command(flatten)]
     pub experiment: ExperimentArgs,
+}
+
+/// An experiment as the command line has it, whichever command it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Study<'a> {
+    pub file: Option<&'a Path>,
+    /// `KEY=VALUE` words.
+    pub overrides: &'a [String],
+    pub args: &'a ExperimentArgs,
 }
 
 /// The flags that are aliases of keys, as they were given.
@@ -125,6 +143,17 @@ pub enum LogFormat {
 pub enum Subcommands {
     /// Run the experiment of a file: `lorahost --config FILE --set KEY=VALUE`, shorter
     Sweep(StudyArgs),
+    /// Tell what `sweep` with the same arguments would do: runs, steps, operations, time
+    Plan(StudyArgs),
+    /// Tell how far the sweep of an output folder is
+    Status {
+        /// The folder, as `--output` names it
+        #[arg(value_name = "DIR")]
+        output: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List plugins, or look into one, without running them
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -310,26 +339,36 @@ pub enum DataCommand {
 
 impl Cli {
     /// The experiment of the main job.
-    ///
-    /// # Errors
-    /// As [`StudyArgs::raw_spec`].
-    pub fn raw_spec(&self) -> Result<RawSpec, SpecError> {
-        let file = self.config.as_deref().map(Layer::from_file).transpose()?;
-        Ok(RawSpec::new(file, self.experiment.layer(&[])?))
+    #[must_use]
+    pub fn study(&self) -> Study<'_> {
+        Study {
+            file: self.config.as_deref(),
+            overrides: &[],
+            args: &self.experiment,
+        }
     }
 }
 
 impl StudyArgs {
-    /// Reads the experiment file and lays the flags over it.
+    #[must_use]
+    pub fn study(&self) -> Study<'_> {
+        Study {
+            file: Some(&self.file),
+            overrides: &self.overrides,
+            args: &self.experiment,
+        }
+    }
+}
+
+impl Study<'_> {
+    /// Reads the experiment file and lays the command line over it.
     ///
     /// # Errors
     /// The file cannot be read; a key is unknown or given twice; a value does not fit its key.
     pub fn raw_spec(&self) -> Result<RawSpec, SpecError> {
-        let file = Layer::from_file(&self.file)?;
-        Ok(RawSpec::new(
-            Some(file),
-            self.experiment.layer(&self.overrides)?,
-        ))
+        let file = self.file.map(Layer::from_file).transpose()?;
+        let command_line = self.args.layer(self.overrides)?;
+        Ok(RawSpec::new(file, command_line).confirmed(self.args.yes))
     }
 }
 

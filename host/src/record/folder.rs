@@ -18,10 +18,10 @@ use crate::{
     spec::RunSpec,
 };
 
-const SPEC: &str = "spec.json";
-const METRICS: &str = "metrics.jsonl";
-const RESULT: &str = "result.json";
-const DONE: &str = "done.json";
+pub(super) const SPEC: &str = "spec.json";
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const RESULT: &str = "result.json";
+pub(super) const DONE: &str = "done.json";
 
 /// The content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -296,7 +296,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
 }
 
 /// Reads a versioned JSON file; the version comes first, since a newer one may look otherwise.
-fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, RecordError> {
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, RecordError> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,

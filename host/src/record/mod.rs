@@ -9,6 +9,8 @@
 //! | `result.json` | [`RunResult`]: status, losses, metrics, and where they were measured |
 //! | `done.json` | the completion record: size and sha256 of every other file of the folder |
 //!
+//! Beside the runs, `OUT/plan.json` ([`PlanRecord`]) says what the sweep is about that was begun last.
+//!
 //! `done.json` is written last, in one step (temporary file, `fsync`, rename). **A run is done when `done.json` is
 //! there and fits the other files, and not before**: a folder without it is begun anew.
 //!
@@ -22,7 +24,9 @@ mod event;
 mod figure;
 mod file;
 mod folder;
+mod glance;
 mod output;
+mod plan;
 mod provenance;
 mod result;
 
@@ -31,7 +35,9 @@ pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
 pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, is_run, read_metrics, state};
-pub use output::OutputFolder;
+pub use glance::{Glance, glance, seconds};
+pub use output::{OutputFolder, is_output, run_folder};
+pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
 pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,
 };

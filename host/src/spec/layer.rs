@@ -1,14 +1,12 @@
 //! Layers of settings: the host's defaults, an experiment file, the command line. A later one goes before an earlier one.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value as Json;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::error::SpecError;
+use super::exclusion::Exclusion;
 use super::kind::Kind;
 use super::schema::{self, Fallback, KEYS, Key};
 use super::value::{Origin, Value, split};
@@ -18,6 +16,9 @@ use super::value::{Origin, Value, split};
 pub struct Layer {
     settings: BTreeMap<&'static str, Setting>,
     components: BTreeMap<&'static str, Wanted>,
+    /// Pairs and variants of an experiment file: of each group one layer holds at a time, and goes before this one.
+    pub(super) groups: Vec<Vec<Layer>>,
+    pub(super) exclusions: Vec<Exclusion>,
 }
 
 /// The values of one host key; several are an axis.
@@ -65,37 +66,6 @@ impl Layer {
             }
         }
         layer
-    }
-
-    /// Reads an experiment file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not TOML; a key is unknown; a value does not fit its key.
-    pub fn from_file(path: &Path) -> Result<Self, SpecError> {
-        let text = fs::read_to_string(path).map_err(|source| SpecError::ReadConfig {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_toml(&text, path)
-    }
-
-    /// Reads the text of an experiment file; `path` is for messages.
-    ///
-    /// # Errors
-    /// As [`Layer::from_file`].
-    pub fn from_toml(text: &str, path: &Path) -> Result<Self, SpecError> {
-        let document = DeTable::parse(text).map_err(|error| {
-            let before = &text[..error.span().map_or(0, |span| span.start)];
-            SpecError::ParseConfig {
-                path: path.to_owned(),
-                line: line_of(text, before.len()),
-                column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
-                message: error.message().replace('\n', ", "),
-            }
-        })?;
-        let mut layer = Self::default();
-        layer.read_table("", document.get_ref(), text, &Arc::from(path))?;
-        Ok(layer)
     }
 
     /// Reads one `key=value` of the command line; several values stand between commas.
@@ -153,6 +123,15 @@ impl Layer {
         self.settings.get(key)
     }
 
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
+        self.settings.iter().map(|(key, setting)| (*key, setting))
+    }
+
+    /// What it says of each kind of component.
+    pub(crate) fn all_wanted(&self) -> impl Iterator<Item = (&'static str, &Wanted)> {
+        self.components.iter().map(|(kind, wanted)| (*kind, wanted))
+    }
+
     /// Every key that the layer says something of, in the order of the schema, by the name that it has there
     /// (`lora.rank`, `init.std_a`), and where it does.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (&'static Key, String, &Origin)> {
@@ -177,37 +156,6 @@ impl Layer {
         self.components.get(kind)
     }
 
-    fn read_table(
-        &mut self,
-        prefix: &str,
-        table: &DeTable<'_>,
-        text: &str,
-        path: &Arc<Path>,
-    ) -> Result<(), SpecError> {
-        // In the order of the text, so that the first fault is reported first.
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in entries {
-            let name = if prefix.is_empty() {
-                key.get_ref().to_string()
-            } else {
-                format!("{prefix}.{}", key.get_ref())
-            };
-            match value.get_ref() {
-                DeValue::Table(inner) => self.read_table(&name, inner, text, path)?,
-                other => {
-                    let line = line_of(text, key.span().start);
-                    let origin = Origin::File {
-                        path: Arc::clone(path),
-                        line,
-                    };
-                    self.set(&name, Value::from(other), &origin)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn set_host_key(
         &mut self,
         key: &'static Key,
@@ -216,12 +164,14 @@ impl Layer {
     ) -> Result<(), SpecError> {
         let written = value.to_string();
         let mut values = Vec::new();
+        let mut known = HashSet::new();
         for element in key
             .kind
             .elements(elements(value, || key.at(origin))?, || key.at(origin))?
         {
             let value = key.read(&element, origin)?;
-            if !values.contains(&value) {
+            // Thousands of seeds would take long to compare with each other.
+            if known.insert(value.to_string()) {
                 values.push(value);
             }
         }
@@ -452,8 +402,4 @@ fn alternative(
         return Err(invalid("; the name is empty"));
     }
     Ok(chosen)
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset].matches('\n').count() + 1
 }

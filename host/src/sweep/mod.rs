@@ -10,6 +10,8 @@
 //! - A parent that dies ends its workers: their standard input ends.
 //! - An interrupted sweep kills its workers; their runs stay without completion record and are begun anew next time.
 
+mod calibrate;
+mod cost;
 mod job;
 mod notice;
 mod parent;
@@ -17,17 +19,22 @@ mod places;
 mod prepare;
 mod process;
 mod progress;
+mod standing;
 mod stop;
+mod study;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+pub use calibrate::products_per_second;
 pub use job::{FromWorker, RunJob};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
-pub use prepare::{PrepareError, prepare, tokenizer_of};
+pub use prepare::{PrepareError, prepare, prepare_in, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
+pub use standing::{CellStanding, Counts, Pace, Standing, run_folders};
 pub use stop::Stop;
+pub use study::{Consent, StudyError, check_study, plan_record};
 pub(crate) use worker::take_channels;
 pub use worker::{Executor, WorkerError, worker_main};

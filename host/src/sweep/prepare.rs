@@ -17,7 +17,7 @@ use crate::data::{self, DataError, TokenSplits, Tokenizer, load_text, source_sha
 use crate::digest::sha256;
 use crate::hub::HubError;
 use crate::model::{Model, ModelError, ModelFiles, Options};
-use crate::record::{OutputFolder, RecordError};
+use crate::record::{OutputFolder, RecordError, run_folder};
 use crate::spec::{self, DataSpec, HeadMode, NUMERICS, Plan, RunSpec, Seeds, SpecError, Weights};
 
 /// Why a plan cannot be carried out. Nothing was run.
@@ -52,10 +52,23 @@ pub fn prepare(
     output: &OutputFolder,
     device: spec::Device,
 ) -> Result<Vec<RunJob>, PrepareError> {
+    prepare_in(plan, output.path(), &output.cache(), device)
+}
+
+/// As [`prepare`], for an output folder that need not exist and is not written to: token files go to `cache`.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_in(
+    plan: &Plan,
+    output: &Path,
+    cache: &Path,
+    device: spec::Device,
+) -> Result<Vec<RunJob>, PrepareError> {
     let places = Places::find(plan)?;
     check_models(plan, &places)?;
     let mut parts = Parts {
-        cache: output.cache(),
+        cache: cache.to_owned(),
         models: HashMap::new(),
         data: HashMap::new(),
     };
@@ -80,14 +93,12 @@ pub fn prepare(
         }
         known.insert(id.clone(), jobs.len());
         jobs.push(RunJob {
-            folder: output.run_folder(id.as_str()),
+            folder: run_folder(output, id.as_str()),
             id: id.as_str().to_owned(),
             cell: run.cell.clone(),
             spec: spec.clone(),
             revisions: places.revisions(spec),
-            cache: output
-                .cache()
-                .join(cache_name(spec, &model.sha256, &data.tokens)),
+            cache: cache.join(cache_name(spec, &model.sha256, &data.tokens)),
             tokens: data.tokens,
             model: model.path,
             device,
