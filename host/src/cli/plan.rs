@@ -34,7 +34,8 @@ struct Forecast<'a> {
 
 #[derive(Serialize)]
 struct Cell<'a> {
-    cell: &'a str,
+    #[serde(rename = "cell")]
+    name: &'a str,
     runs: usize,
     done: usize,
     /// Of one run.
@@ -100,7 +101,7 @@ fn cells<'a>(record: &'a PlanRecord, standing: &Standing) -> Vec<Cell<'a>> {
         .map(|(cell, standing)| {
             let one = cell.runs.first();
             Cell {
-                cell: &cell.cell,
+                name: &cell.cell,
                 runs: cell.runs.len(),
                 done: standing.counts.done(),
                 steps: one.map_or(0, |run| run.steps),
@@ -156,7 +157,7 @@ fn text(forecast: &Forecast<'_>) -> String {
         vec![["cell", "runs", "done", "steps a run", "multiply-adds a run"].map(str::to_owned)];
     rows.extend(cells.iter().map(|cell| {
         [
-            cell.cell.to_owned(),
+            cell.name.to_owned(),
             cell.runs.to_string(),
             cell.done.to_string(),
             grouped(cell.steps),
@@ -233,9 +234,8 @@ fn shown(time: &Time, workers: usize) -> String {
             multiply_adds_per_second,
             threads,
         } => format!(
-            "more than {}, {at_a_time}: that is what the products alone would take, at the {:.1e} multiply-adds a second \
-             that large ones reach here with {threads} thread{}; a run has other work too. None of these runs is done to \
-             go by",
+            "more than {}, {at_a_time}: what the products alone would take, at the {:.1e} multiply-adds a second that \
+             large ones reach here with {threads} thread{}; none of these runs is done to go by",
             duration(*seconds_at_least),
             multiply_adds_per_second,
             if *threads == 1 { "" } else { "s" }

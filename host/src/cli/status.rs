@@ -64,20 +64,15 @@ fn text(plan: &PlanRecord, standing: &Standing, seconds_left: Option<f64>) -> St
             plan.workers
         ),
     };
-    let mut text = aligned(&rows);
-    text.push_str(&format!(
-        "\n{done} of {planned} runs done ({share:.0}%), {left}\n"
-    ));
-    if standing.others > 0 {
-        text.push_str(&format!(
-            "{} more in this folder, of earlier plans\n",
-            match standing.others {
-                1 => "1 run".to_owned(),
-                count => format!("{count} runs"),
-            }
-        ));
-    }
-    text
+    let others = match standing.others {
+        0 => String::new(),
+        1 => "1 run more in this folder, of earlier plans\n".to_owned(),
+        count => format!("{count} runs more in this folder, of earlier plans\n"),
+    };
+    format!(
+        "{}\n{done} of {planned} runs done ({share:.0}%), {left}\n{others}",
+        aligned(&rows)
+    )
 }
 
 fn row(name: &str, counts: Counts) -> [String; 8] {

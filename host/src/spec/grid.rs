@@ -1,5 +1,6 @@
 //! The grid of an experiment: every combination of the values of its keys.
 
+use std::cmp::Ordering::Equal;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
@@ -131,11 +132,16 @@ pub(crate) fn label(grids: &mut [Grid]) -> Vec<Axis> {
             continue;
         }
         let labels = cell::labels(key, &values);
+        let mut by_themselves: Vec<Json> = (labels.iter().zip(&values))
+            .map(|(words, value)| by_itself(words, value))
+            .collect();
+        if by_themselves.iter().all(Json::is_number) {
+            // Variants have each a part of the numbers.
+            by_themselves.sort_by(|a, b| a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Equal));
+        }
         axes.push(Axis {
             key: key.name,
-            values: (labels.iter().zip(&values))
-                .map(|(words, value)| by_itself(words, value))
-                .collect(),
+            values: by_themselves,
         });
         if names_cells(key) {
             let labels: HashMap<String, &Vec<String>> =

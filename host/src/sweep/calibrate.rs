@@ -20,10 +20,12 @@ pub fn products_per_second(threads: usize) -> Result<f64, TchError> {
     // The first product also starts the threads.
     let mut product = ones.f_matmul(&ones)?;
     let started = Instant::now();
-    let mut count = 0.0;
+    // Where others compute too, the fastest product is the one that they disturbed least.
+    let mut fastest = f64::INFINITY;
     while started.elapsed() < TIME {
+        let begun = Instant::now();
         product = ones.f_matmul_out(&product, &ones)?;
-        count += 1.0;
+        fastest = fastest.min(begun.elapsed().as_secs_f64());
     }
-    Ok(count * (SIDE * SIDE * SIDE) as f64 / started.elapsed().as_secs_f64())
+    Ok((SIDE * SIDE * SIDE) as f64 / fastest)
 }

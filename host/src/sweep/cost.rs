@@ -15,9 +15,12 @@ use crate::spec::{RunSpec, TrainSpec, Weights};
 /// Counts steps and operations of runs, with each model and token file opened once.
 #[derive(Default)]
 pub(super) struct Counter {
-    costs: HashMap<(String, Weights, Option<(String, usize)>), TokenCost>,
+    costs: HashMap<Method, TokenCost>,
     tokens: HashMap<PathBuf, Lengths>,
 }
+
+/// A model with its weights, and the targets and the rank of LoRA.
+type Method = (String, Weights, Option<(String, usize)>);
 
 /// Of a token file: what there is to train and to evaluate on.
 #[derive(Clone, Copy)]
@@ -105,7 +108,7 @@ fn evaluations(train: &TrainSpec, lengths: Lengths, steps: usize) -> usize {
     let epoch = steps_of_an_epoch(train, lengths).max(1);
     let every = train.eval_every.unwrap_or(epoch);
     let both = (every / gcd(every, epoch)).saturating_mul(epoch);
-    let last = steps % every != 0 && steps % epoch != 0;
+    let last = !steps.is_multiple_of(every) && !steps.is_multiple_of(epoch);
     steps / every + steps / epoch - steps / both + usize::from(last)
 }
 

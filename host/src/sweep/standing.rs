@@ -13,7 +13,7 @@ use crate::record::{
 };
 
 /// A run whose metrics were last written longer ago is not running any more.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// Finished runs that the pace is measured on, at most: the records of thousands would take seconds to read.
 const SAMPLE: usize = 256;

@@ -29,4 +29,5 @@ mod references;
 mod sandbox;
 mod streams;
 mod studies;
+mod study;
 mod tasks;

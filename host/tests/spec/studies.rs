@@ -67,12 +67,12 @@ fn variants_have_settings_of_their_own() {
     let axes: Vec<String> = (plan.axes.iter())
         .map(|axis| format!("{}: {}", axis.key, json!(axis.values)))
         .collect();
-    insta::assert_snapshot!(axes.join("\n"), @r"
-        method: lora full
-        seed: 1 2 3
-        lora.rank: 4 16 64 128
-        train.lr: 0.0001 0.001 0.01 0.00001
-        ");
+    insta::assert_snapshot!(axes.join("\n"), @r#"
+        method: ["lora","full"]
+        seed: [1,2,3]
+        lora.rank: [4,16,64]
+        train.lr: [0.00001,0.0001,0.001,0.01]
+        "#);
     assert_eq!(plan.notices, Vec::<String>::new());
 }
 
@@ -163,8 +163,8 @@ fn pairs_of_lora_leave_full_fine_tuning_one_run() {
     let file = format!("method = ['lora', 'full']\n{PAIRS}");
     insta::assert_snapshot!(shown(&plan_file(&file).unwrap()), @r"
         lora-r4-alpha=8 [0.001] {42}
-        full [0.001] {42}
         lora-r16-alpha=32 [0.001] {42}
+        full [0.001] {42}
         ");
 }
 
