@@ -65,3 +65,24 @@ peers_python() {
         }
     fi
 }
+
+# compare KIND [FILE...] [FLAGS]: `lorahost` over plugins of a kind, each a part of one sweep; by default over all of that
+# kind that were built. Paths are those of the folder that the script was called from.
+compare() {
+    local kind=$1 lorahost=${LORAHOST:-$root/target/release/lorahost} files=()
+    shift
+    case ${1-} in
+    -h | --help) help && exit ;;
+    esac
+    cd "$OLDPWD"
+    while [[ $# -gt 0 && $1 != -* ]]; do
+        [[ -f $1 ]] || stop $missing "there is no plugin file '$1'; flags of lorahost come after the files"
+        files+=("$1")
+        shift
+    done
+    [[ ${#files[@]} -gt 0 ]] || files=("$root"/plugins/*_"$kind".so)
+    [[ -f ${files[0]} ]] || stop $missing "no plugins are built: run scripts/build-plugins"
+    [[ -x $lorahost ]] || stop $missing "lorahost is not built: run cargo build --release"
+    export LORAHOST_PLUGIN_PATH=${LORAHOST_PLUGIN_PATH:+$LORAHOST_PLUGIN_PATH:}$root/plugins
+    exec "$lorahost" --plugin "${files[@]}" "$@"
+}

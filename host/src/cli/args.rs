@@ -1,7 +1,7 @@
 //! The arguments of `lorahost`. Flags that are aliases of keys come from the schema, with their help.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::ArgAction;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -27,6 +27,9 @@ Exit codes: 0 done, 1 failure, 2 bad input, 3 some runs failed, 130 interrupted"
 #[command(name = "lorahost", version, about = ABOUT, after_help = AFTER_HELP)]
 #[command(args_conflicts_with_subcommands = true, next_line_help = true)]
 pub struct Cli {
+    /// Experiment file in TOML; flags go before it
+    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub experiment: ExperimentArgs,
     #[command(flatten)]
@@ -35,13 +38,10 @@ pub struct Cli {
     pub command: Option<Subcommands>,
 }
 
-/// What the main job takes.
+/// What every command over an experiment takes beside the experiment file.
 #[derive(Debug, Default, Args)]
 pub struct ExperimentArgs {
-    /// Experiment file in TOML; flags go before it
-    #[arg(long, value_name = "FILE", help_heading = "Experiment")]
-    pub config: Option<PathBuf>,
-    #[arg(long, value_name = "KEY=VALUE", help = "Set any key, such as lora.init_scale_a=2 or init.std_a=[0.01,0.02]; `lorahost keys` lists them", help_heading = "Experiment", num_args = 1..)]
+    #[arg(long, value_name = "KEY=VALUE", help = "Set any key, such as lora.init_scale_a=2 or init.std_a=0.01,0.02; `lorahost keys` lists them", help_heading = "Experiment", num_args = 1..)]
     pub set: Vec<String>,
     /// Plugin file; what it holds alone of its kind is selected
     #[arg(long, value_name = "FILE", help_heading = "Components", num_args = 1..)]
@@ -65,6 +65,37 @@ pub struct ExperimentArgs {
     pub keys: KeyArgs,
     #[command(flatten)]
     pub share: ShareArgs,
+    /// Agree to more than 100,000 runs, and to a second study in the output folder
+    #[arg(long, help_heading = "Execution")]
+    pub yes: bool,
+    /// Go on in an output folder that was begun with other builds of the same plugins
+    #[arg(long, help_heading = "Execution")]
+    pub accept_changed_plugins: bool,
+    /// Print what is told on standard output as JSON; of a sweep this is summary.json
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The experiment of `sweep` and `plan`: the main job's, with its file and what is changed of it as plain words.
+#[derive(Debug, Args)]
+pub struct StudyArgs {
+    /// Experiment file in TOML
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Go before the file, several values between commas: train.lr=1e-4,3e-4 or train.lr=logspace(1e-5,1e-2,7)
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+}
+
+/// An experiment as the command line has it, whichever command it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Study<'a> {
+    pub file: Option<&'a Path>,
+    /// `KEY=VALUE` words.
+    pub overrides: &'a [String],
+    pub args: &'a ExperimentArgs,
 }
 
 /// The flags that are aliases of keys, as they were given.
@@ -113,6 +144,19 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Subcommands {
+    /// Run the experiment of a file: `lorahost --config FILE --set KEY=VALUE`, shorter
+    Sweep(StudyArgs),
+    /// Tell what `sweep` with the same arguments would do: runs, steps, operations, time
+    Plan(StudyArgs),
+    /// Tell how far the sweep of an output folder is
+    Status {
+        /// The folder, as `--output` names it
+        #[arg(value_name = "DIR")]
+        output: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List plugins, or look into one, without running them
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -296,18 +340,44 @@ pub enum DataCommand {
     Inspect(InspectArgs),
 }
 
-impl ExperimentArgs {
-    /// Reads the experiment file and lays the flags over it.
+impl Cli {
+    /// The experiment of the main job.
+    #[must_use]
+    pub fn study(&self) -> Study<'_> {
+        Study {
+            file: self.config.as_deref(),
+            overrides: &[],
+            args: &self.experiment,
+        }
+    }
+}
+
+impl StudyArgs {
+    #[must_use]
+    pub fn study(&self) -> Study<'_> {
+        Study {
+            file: Some(&self.file),
+            overrides: &self.overrides,
+            args: &self.experiment,
+        }
+    }
+}
+
+impl Study<'_> {
+    /// Reads the experiment file and lays the command line over it.
     ///
     /// # Errors
     /// The file cannot be read; a key is unknown or given twice; a value does not fit its key.
     pub fn raw_spec(&self) -> Result<RawSpec, SpecError> {
-        let file = self.config.as_deref().map(Layer::from_file).transpose()?;
-        Ok(RawSpec::new(file, self.layer()?))
+        let file = self.file.map(Layer::from_file).transpose()?;
+        let command_line = self.args.layer(self.overrides)?;
+        Ok(RawSpec::new(file, command_line).confirmed(self.args.yes))
     }
+}
 
-    /// The flags and `--set` alone.
-    fn layer(&self) -> Result<Layer, SpecError> {
+impl ExperimentArgs {
+    /// The command line: `KEY=VALUE` words, flags and `--set`.
+    fn layer(&self, overrides: &[String]) -> Result<Layer, SpecError> {
         let mut layer = Layer::default();
         let text = |text: &str| Value::Text(text.to_owned());
         if self.full_finetune {
@@ -333,7 +403,10 @@ impl ExperimentArgs {
             )?;
         }
         for assignment in &self.set {
-            layer.set_text(assignment)?;
+            layer.set_text(assignment, &Origin::Set)?;
+        }
+        for assignment in overrides {
+            layer.set_text(assignment, &Origin::Override)?;
         }
         Ok(layer)
     }

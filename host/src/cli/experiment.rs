@@ -1,5 +1,6 @@
 //! The main job: settings to plan, plan to runs, runs to records, records to tables.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZero;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::thread::available_parallelism;
 
 use tch::Device;
 
-use super::args::{ExperimentArgs, LogArgs, LogFormat};
+use super::args::{LogArgs, LogFormat, Study};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::logging::{self, WORKER_LOG};
@@ -17,18 +18,78 @@ use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::launch::{LaunchError, Task};
 use crate::plugins::{Registry, search_folders};
-use crate::record::{OutputFolder, RunRecord, Status};
+use crate::record::{OutputFolder, PlanRecord, RecordError, RunRecord, Status};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
 use crate::spec::{self, Plan};
 use crate::sweep::{
-    Care, Observer, PlainProgress, RunJob, Sharing, Silent, Stop, SweepSummary, TerminalProgress,
-    WorkerSetup, catch_up, prepare, run_plan,
+    Care, Consent, Observer, PlainProgress, RunJob, Sharing, Silent, Stop, SweepSummary,
+    TerminalProgress, WorkerSetup, catch_up, check_study, plan_record, prepare, run_plan,
 };
 use crate::train::resolve_device;
 
-/// Runs the experiment that the flags describe.
-pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
-    let raw = args.raw_spec()?;
+/// Runs an experiment: the main job, and `sweep`.
+pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
+    let plan = planned(study)?;
+    let share = &study.args.share;
+    let task = Task::of_this_process().map_err(Failure::Signals)?;
+    let launches = share.launches(task.as_ref());
+    let device = if launches {
+        // What the machines have that the job gets is theirs to say.
+        Device::Cpu
+    } else {
+        resolve_device(plan.execution.device)?
+    };
+    let output = OutputFolder::open(&plan.output)?;
+    let jobs = match begin(&plan, study, &output, device) {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            output.undo();
+            return Err(error);
+        }
+    };
+    let mut setup = workers(&plan, device, jobs.len(), log)?;
+    setup.sharing = share.sharing(task.as_ref());
+    if let Some(cores) = task.as_ref().and_then(Task::cores) {
+        setup.workers = plan.execution.workers(device.is_cuda(), cores, jobs.len());
+    }
+    let stop = Stop::on_signals().map_err(Failure::Signals)?;
+    if task.as_ref().is_some_and(Task::time_is_up) {
+        stop.request();
+    }
+    let (summary, job) = {
+        let mut observer = observer(&jobs, &setup, log);
+        if launches {
+            let execution = &plan.execution;
+            match share.launch(&jobs, execution, &output, &stop, observer.as_mut())? {
+                Launched::Over(summary, job) => (summary, job),
+                Launched::Left => return Ok(Exit::Ok),
+            }
+        } else {
+            (run_plan(&jobs, &setup, &stop, observer.as_mut())?, None)
+        }
+    };
+    let (interrupted, left) = (summary.interrupted, summary.left());
+    let exit = report(output.path(), &jobs, summary, study.args.json, log)?;
+    match (job, task) {
+        (Some(job), _) if left > 0 && !interrupted => Err(LaunchError::Unfinished {
+            job: job.id,
+            left,
+            runs: jobs.len(),
+            logs: job.folder.display().to_string(),
+        }
+        .into()),
+        (_, Some(task)) if share.requeue && task.time_is_up() && left > 0 => {
+            task.requeue()?;
+            Ok(exit)
+        }
+        _ => Ok(exit),
+    }
+}
+
+/// The plan of an experiment.
+pub fn planned(study: &Study<'_>) -> Result<Plan, Failure> {
+    let args = study.args;
+    let raw = study.raw_spec()?;
     let registry = Registry::search(&args.plugin, &search_folders())?;
     for error in registry.broken() {
         tracing::warn!("left out: {error}");
@@ -42,64 +103,43 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     for notice in registry.notices().iter().chain(&plan.notices) {
         tracing::warn!("{notice}");
     }
+    Ok(plan)
+}
 
-    let task = Task::of_this_process().map_err(Failure::Signals)?;
-    let launches = args.share.launches(task.as_ref());
-    let device = if launches {
-        // What the machines have that the job gets is theirs to say.
-        Device::Cpu
-    } else {
-        resolve_device(plan.execution.device)?
-    };
-    let output = OutputFolder::open(&plan.output)?;
-    let jobs = match prepare(&plan, &output, named(device)) {
-        Ok(jobs) => jobs,
-        Err(error) => {
-            output.undo();
-            return Err(error.into());
-        }
-    };
-    let mut setup = workers(&plan, device, jobs.len(), log)?;
-    setup.sharing = args.share.sharing(task.as_ref());
-    if let Some(cores) = task.as_ref().and_then(Task::cores) {
-        setup.workers = plan.execution.workers(device.is_cuda(), cores, jobs.len());
+/// The record of the plan of these jobs, which must belong to the study that the output folder holds.
+pub fn recorded(
+    plan: &Plan,
+    study: &Study<'_>,
+    jobs: &[RunJob],
+    output: &Path,
+    device: Device,
+) -> Result<PlanRecord, Failure> {
+    let workers = worker_count(plan, device, jobs.len());
+    let record = plan_record(jobs, study.file, workers)?;
+    if let Some(earlier) = PlanRecord::read(output)? {
+        let consent = Consent {
+            other_study: study.args.yes,
+            changed_plugins: study.args.accept_changed_plugins,
+        };
+        check_study(output, &earlier, &record, consent)?;
     }
-    let stop = Stop::on_signals().map_err(Failure::Signals)?;
-    if task.as_ref().is_some_and(Task::time_is_up) {
-        stop.request();
-    }
-    let (summary, job) = {
-        let mut observer = observer(&jobs, &setup, log);
-        if launches {
-            let execution = &plan.execution;
-            match (args.share).launch(&jobs, execution, &output, &stop, observer.as_mut())? {
-                Launched::Over(summary, job) => (summary, job),
-                Launched::Left => return Ok(Exit::Ok),
-            }
-        } else {
-            (run_plan(&jobs, &setup, &stop, observer.as_mut())?, None)
-        }
-    };
-    let (interrupted, left) = (summary.interrupted, summary.left());
-    let exit = report(output.path(), &jobs, summary, log)?;
-    match (job, task) {
-        (Some(job), _) if left > 0 && !interrupted => Err(LaunchError::Unfinished {
-            job: job.id,
-            left,
-            runs: jobs.len(),
-            logs: job.folder.display().to_string(),
-        }
-        .into()),
-        (_, Some(task)) if args.share.requeue && task.time_is_up() && left > 0 => {
-            task.requeue()?;
-            Ok(exit)
-        }
-        _ => Ok(exit),
-    }
+    Ok(record)
+}
+
+/// The jobs of the plan; the output folder says from now on what its sweep is about.
+fn begin(
+    plan: &Plan,
+    study: &Study<'_>,
+    output: &OutputFolder,
+    device: Device,
+) -> Result<Vec<RunJob>, Failure> {
+    let jobs = prepare(plan, output, named(device))?;
+    recorded(plan, study, &jobs, output.path(), device)?.write(output.path())?;
+    Ok(jobs)
 }
 
 /// The device as the workers are told it.
-fn named(device: Device) -> spec::Device {
+pub fn named(device: Device) -> spec::Device {
     match device {
         Device::Cuda(index) => spec::Device::Cuda(index),
         _ => spec::Device::Cpu,
@@ -113,7 +153,6 @@ fn workers(
     log: &LogArgs,
 ) -> Result<WorkerSetup, Failure> {
     let own = std::env::current_exe().map_err(Failure::OwnFile)?;
-    let cores = available_parallelism().map_or(1, NonZero::get);
     let mut command = vec![own.display().to_string(), "worker".to_owned()];
     if log.log_format == LogFormat::Json {
         command.extend(["--log-format".to_owned(), "json".to_owned()]);
@@ -122,7 +161,7 @@ fn workers(
     Ok(WorkerSetup {
         command,
         environment: vec![(WORKER_LOG.to_owned(), level)],
-        workers: plan.execution.workers(device.is_cuda(), cores, runs),
+        workers: worker_count(plan, device, runs),
         threads: plan.execution.threads,
         care: Care {
             checkpoint_every: plan.execution.checkpoint_every,
@@ -131,6 +170,11 @@ fn workers(
         },
         sharing: Sharing::default(),
     })
+}
+
+fn worker_count(plan: &Plan, device: Device, runs: usize) -> usize {
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    plan.execution.workers(device.is_cuda(), cores, runs)
 }
 
 /// Who shows the progress: log lines where the log is JSON, else bars on a terminal, else lines.
@@ -152,6 +196,7 @@ fn report(
     output: &Path,
     jobs: &[RunJob],
     mut sweep: SweepSummary,
+    json: bool,
     log: &LogArgs,
 ) -> Result<Exit, Failure> {
     let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
@@ -167,7 +212,13 @@ fn report(
         }
     };
     let (interrupted, failed) = (sweep.interrupted, sweep.count(Status::Failed));
-    if !log.quiet {
+    if json {
+        // The last file is the summary.
+        if let Some(path) = written.last() {
+            let summary = fs::read_to_string(path);
+            print(&summary.map_err(RecordError::io("read", path))?)?;
+        }
+    } else if !log.quiet {
         let mut text = [
             results_table(&summary),
             curve(&summary),

@@ -16,7 +16,7 @@ use crate::model::ModelError;
 use crate::plugins::PluginError;
 use crate::record::RecordError;
 use crate::spec::SpecError;
-use crate::sweep::{PrepareError, SweepError, WorkerError};
+use crate::sweep::{PrepareError, StudyError, SweepError, WorkerError};
 use crate::train::DeviceError;
 
 /// An error that ended a command.
@@ -35,6 +35,8 @@ pub enum Failure {
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     #[error(transparent)]
+    Study(#[from] StudyError),
+    #[error(transparent)]
     Device(#[from] DeviceError),
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -52,6 +54,14 @@ pub enum Failure {
     Child(#[from] ChildError),
     #[error("cannot read {}: {source}", path.display())]
     Input { path: PathBuf, source: io::Error },
+    #[error("{} is no output folder of lorahost; name the one that a sweep was given with --output", path.display())]
+    NotAnOutput { path: PathBuf },
+    #[error("the output folder {} has no plan yet: no sweep has begun in it", path.display())]
+    NoPlan { path: PathBuf },
+    #[error("cannot make a temporary folder: {0}")]
+    Scratch(io::Error),
+    #[error("cannot write JSON: {0}")]
+    Json(serde_json::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
     #[error("cannot find this program's own file: {0}")]
@@ -81,10 +91,13 @@ impl Failure {
             | Self::Kit(_)
             | Self::Hub(_)
             | Self::Model(_)
+            | Self::Study(_)
             | Self::Device(_)
             | Self::Launch(_)
             | Self::Generate(_)
             | Self::Input { .. }
+            | Self::NotAnOutput { .. }
+            | Self::NoPlan { .. }
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(

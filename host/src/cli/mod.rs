@@ -12,8 +12,10 @@ mod kit;
 mod logging;
 mod model;
 mod output;
+mod plan;
 mod plugin;
 mod share;
+mod status;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -39,7 +41,10 @@ pub fn run(cli: &Cli) -> Exit {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
-        None => experiment::run(&cli.experiment, &cli.log),
+        None => experiment::run(&cli.study(), &cli.log),
+        Some(Subcommands::Sweep(args)) => experiment::run(&args.study(), &cli.log),
+        Some(Subcommands::Plan(args)) => plan::run(&args.study(), &cli.log),
+        Some(Subcommands::Status { output, json }) => status::run(output, *json),
         Some(Subcommands::Plugin(PluginCommand::List { json })) => plugin::list(*json),
         Some(Subcommands::Plugin(PluginCommand::Inspect { file, json })) => {
             plugin::inspect(file, *json)

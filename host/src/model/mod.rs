@@ -25,6 +25,7 @@ mod llama;
 mod load_adapter;
 mod loader;
 mod open;
+mod operations;
 mod post_norm;
 mod qwen2;
 mod qwen3;
@@ -53,6 +54,7 @@ pub use inspect::{
 pub use layers::{Embedding, Norm, Part, RmsNorm};
 pub use loader::{Draw, Init, Loader};
 pub use open::{Model, Options};
+pub use operations::TokenCost;
 pub use post_norm::{Names, PostNormEncoder, Shape};
 pub use rms_decoder::{DecoderShape, RmsDecoder};
 pub use shards::ShardIndex;

@@ -22,10 +22,10 @@ use crate::{
     spec::RunSpec,
 };
 
-const SPEC: &str = "spec.json";
+pub(super) const SPEC: &str = "spec.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
-const RESULT: &str = "result.json";
-const DONE: &str = "done.json";
+pub(super) const RESULT: &str = "result.json";
+pub(super) const DONE: &str = "done.json";
 const CRASHES: &str = "crashes.jsonl";
 /// Of the sweep that is at the run; no part of its record.
 const CLAIM: &str = "claim.json";
@@ -399,7 +399,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
 }
 
 /// Reads a versioned JSON file; the version comes first, since a newer one may look otherwise.
-fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, RecordError> {
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, RecordError> {
     parse_version(path, json, RECORD_VERSION)?;
     serde_json::from_slice(json).map_err(RecordError::json(path))
 }

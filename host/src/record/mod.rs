@@ -11,6 +11,8 @@
 //! | `crashes.jsonl` | one [`Failure`] a line: what ended the run before it was tried again; mostly absent |
 //! | `checkpoint/` | while the run is being made, and after a failure that may pass: where it can go on, see [`Checkpoint`] |
 //!
+//! Beside the runs, `OUT/plan.json` ([`PlanRecord`]) says what the sweep is about that was begun last.
+//!
 //! `done.json` is written last, in one step (temporary file, `fsync`, rename). **A run is done when `done.json` is
 //! there and fits the other files, and not before**: a run without it goes on from its checkpoint, or is begun anew.
 //!
@@ -25,8 +27,10 @@ mod event;
 mod figure;
 mod file;
 mod folder;
+mod glance;
 mod lock;
 mod output;
+mod plan;
 mod provenance;
 mod result;
 
@@ -38,8 +42,10 @@ pub use file::{read_if_there, write_atomically};
 pub use folder::{
     RunRecord, RunState, RunWriter, SpecRecord, is_run, note_crash, read_metrics, state,
 };
+pub use glance::{Glance, glance, seconds};
 pub use lock::RunLock;
-pub use output::OutputFolder;
+pub use output::{OutputFolder, is_output, run_claim, run_folder};
+pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
 pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,
 };

@@ -101,12 +101,6 @@ impl OutputFolder {
         self.path.join("cache")
     }
 
-    /// Where processes that share the folder claim the run with this id; the folder above need not exist.
-    #[must_use]
-    pub fn claim(&self, id: &str) -> PathBuf {
-        self.path.join("claims").join(id)
-    }
-
     /// Absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -116,8 +110,26 @@ impl OutputFolder {
     /// The folder of the run with this id; it need not exist.
     #[must_use]
     pub fn run_folder(&self, id: &str) -> PathBuf {
-        self.path.join(RUNS).join(id)
+        run_folder(&self.path, id)
     }
+}
+
+/// The folder of the run with this id in an output folder; neither need exist.
+#[must_use]
+pub fn run_folder(output: &Path, id: &str) -> PathBuf {
+    output.join(RUNS).join(id)
+}
+
+/// Where processes that share an output folder claim the run with this id; nothing need exist.
+#[must_use]
+pub fn run_claim(output: &Path, id: &str) -> PathBuf {
+    output.join("claims").join(id)
+}
+
+/// Whether a folder is an output folder.
+#[must_use]
+pub fn is_output(path: &Path) -> bool {
+    path.join(MARKER).is_file()
 }
 
 fn check_marker(path: &Path, content: &[u8]) -> Result<(), RecordError> {

@@ -59,6 +59,17 @@ pub(crate) fn make_unique(runs: &mut [(RunSpec, String)]) {
     }
 }
 
+/// Puts the runs of a cell together, where several parts of an experiment have runs of it; the order of cells is that of
+/// their first runs.
+pub(crate) fn gather(runs: &mut [(RunSpec, String)]) {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, name) in runs.iter() {
+        let next = places.len();
+        places.entry(name.clone()).or_insert(next);
+    }
+    runs.sort_by_key(|(_, name)| places[name]);
+}
+
 /// `text` with every character replaced that a folder's name should not have.
 pub(crate) fn path_safe(text: &str) -> String {
     let safe = |c: char| {

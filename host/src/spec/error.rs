@@ -20,13 +20,14 @@ pub enum SpecError {
         message: String,
     },
 
-    #[error("--set {given}: expected key=value, such as train.lr=1e-3")]
-    SetSyntax { given: String },
+    #[error("{origin}: {given}: expected key=value, such as train.lr=1e-3")]
+    SetSyntax { origin: Origin, given: String },
 
     #[error(
-        "--set {key}={given}: not a TOML value: {message}; texts inside a list or table need quotes"
+        "{origin}: {key}={given}: not a TOML value: {message}; texts inside a list or table need quotes"
     )]
     SetValue {
+        origin: Origin,
         key: String,
         given: String,
         message: String,
@@ -40,12 +41,51 @@ pub enum SpecError {
     },
 
     #[error(
+        "`{key}` ({first}) is paired again ({second}); what is in [[pairs]] has its values there and nowhere else"
+    )]
+    PairedTwice {
+        key: String,
+        first: Origin,
+        second: Origin,
+    },
+
+    #[error("[[pairs]] need lists of one length, since they vary together: {first} and {second}")]
+    UnequalPairs { first: String, second: String },
+
+    #[error(
+        "{at} stands alone in its [[pairs]]; what varies together belongs under one [[pairs]], and a list that varies \
+         by itself outside of it"
+    )]
+    LonePair { at: String },
+
+    #[error("{at}: expected tables, each under its own [[{key}]]")]
+    NotTables { at: String, key: String },
+
+    #[error("{at} names no key, and so would leave out every run")]
+    NoCondition { at: String },
+
+    #[error(
+        "{at} says how runs are carried out, which is the same for all of them; it has no place in [[{section}]]"
+    )]
+    OutOfPlace { at: String, section: &'static str },
+
+    #[error("the experiment has no runs: all {points} are left out by [[exclude]]")]
+    AllExcluded { points: usize },
+
+    #[error(
         "`{key}` is given twice, as {first} and as {second}; keep one, or make one list of both"
     )]
     GivenTwice {
         key: String,
         first: String,
         second: String,
+    },
+
+    #[error("{at}: {given}: {problem}")]
+    Series {
+        at: String,
+        given: String,
+        problem: String,
     },
 
     #[error("{at}: the list is empty; it needs at least one value")]
@@ -112,7 +152,7 @@ pub enum SpecError {
     },
 
     #[error(
-        "the experiment has {count} runs, more than the {limit} that one plan may hold; shorten the lists of {axes}"
+        "the experiment has {count} runs, more than {limit}; add --yes if that is meant, or shorten {axes}"
     )]
     TooManyRuns {
         count: usize,

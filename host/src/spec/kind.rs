@@ -6,8 +6,9 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::error::quoted;
-use super::value::Value;
+use super::error::{SpecError, quoted};
+use super::series;
+use super::value::{Value, split};
 use crate::nearest::nearest;
 
 /// What a key's value may be.
@@ -84,6 +85,22 @@ impl Kind {
         }
     }
 
+    /// The elements of a list with every series written out, and with the values between commas of a word of the command
+    /// line on their own, where the key takes numbers.
+    ///
+    /// # Errors
+    /// [`SpecError::Series`].
+    pub(crate) fn elements(
+        self,
+        given: Vec<Value>,
+        at: impl Fn() -> String,
+    ) -> Result<Vec<Value>, SpecError> {
+        match self {
+            Self::Int(_) | Self::Between(..) | Self::Float(_) => written_out(given, at),
+            _ => Ok(given),
+        }
+    }
+
     /// What may help after a message that says what was expected and what was found.
     pub(crate) fn hint(self, value: &Value) -> String {
         let Some(text) = value.as_text() else {
@@ -92,8 +109,8 @@ impl Kind {
         match self {
             Self::Choice(choices) => nearest(text, choices.iter().copied())
                 .map_or_else(String::new, |name| format!("; did you mean `{name}`?")),
-            Self::Int(_) | Self::Between(..) | Self::Float(_) if text.contains(',') => {
-                "; write several values as words after a flag, or as a list [a, b]".to_owned()
+            Self::Int(_) | Self::Between(..) | Self::Float(_) => {
+                series::hint(text).unwrap_or_default()
             }
             Self::Targets => Regex::new(text).err().map_or_else(String::new, |error| {
                 let message = error.to_string();
@@ -102,6 +119,40 @@ impl Kind {
             _ => String::new(),
         }
     }
+}
+
+/// Numbers as they are meant: see [`Kind::elements`]. `at` says where they stand, for messages.
+///
+/// # Errors
+/// [`SpecError::Series`].
+pub(crate) fn written_out(
+    given: Vec<Value>,
+    at: impl Fn() -> String,
+) -> Result<Vec<Value>, SpecError> {
+    let mut values = Vec::new();
+    for value in given {
+        let parts = match &value {
+            Value::Bare(text) => split(text)
+                .into_iter()
+                .map(|part| Value::Bare(part.to_owned()))
+                .collect(),
+            _ => vec![value],
+        };
+        for part in parts {
+            match part.as_text().and_then(series::series) {
+                None => values.push(part),
+                Some(Ok(series)) => values.extend(series),
+                Some(Err(problem)) => {
+                    return Err(SpecError::Series {
+                        at: at(),
+                        given: part.as_text().unwrap_or_default().to_owned(),
+                        problem,
+                    });
+                }
+            }
+        }
+    }
+    Ok(values)
 }
 
 impl Bounds {

@@ -1,23 +1,24 @@
 //! Layers of settings: the host's defaults, an experiment file, the command line. A later one goes before an earlier one.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value as Json;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::error::SpecError;
+use super::exclusion::Exclusion;
 use super::kind::Kind;
 use super::schema::{self, Fallback, KEYS, Key};
-use super::value::{Origin, Value};
+use super::value::{Origin, Value, split};
 
 /// What one source says, key by key, checked as far as that needs no plugin.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layer {
     settings: BTreeMap<&'static str, Setting>,
     components: BTreeMap<&'static str, Wanted>,
+    /// Pairs and variants of an experiment file: of each group one layer holds at a time, and goes before this one.
+    pub(super) groups: Vec<Vec<Layer>>,
+    pub(super) exclusions: Vec<Exclusion>,
 }
 
 /// The values of one host key; several are an axis.
@@ -67,55 +68,33 @@ impl Layer {
         layer
     }
 
-    /// Reads an experiment file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not TOML; a key is unknown; a value does not fit its key.
-    pub fn from_file(path: &Path) -> Result<Self, SpecError> {
-        let text = fs::read_to_string(path).map_err(|source| SpecError::ReadConfig {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_toml(&text, path)
-    }
-
-    /// Reads the text of an experiment file; `path` is for messages.
-    ///
-    /// # Errors
-    /// As [`Layer::from_file`].
-    pub fn from_toml(text: &str, path: &Path) -> Result<Self, SpecError> {
-        let document = DeTable::parse(text).map_err(|error| {
-            let before = &text[..error.span().map_or(0, |span| span.start)];
-            SpecError::ParseConfig {
-                path: path.to_owned(),
-                line: line_of(text, before.len()),
-                column: before.chars().rev().take_while(|c| *c != '\n').count() + 1,
-                message: error.message().replace('\n', ", "),
-            }
-        })?;
-        let mut layer = Self::default();
-        layer.read_table("", document.get_ref(), text, &Arc::from(path))?;
-        Ok(layer)
-    }
-
-    /// Reads one `key=value` of the command line.
+    /// Reads one `key=value` of the command line; several values stand between commas.
     ///
     /// # Errors
     /// There is no `=`; the key is unknown; the value does not fit it, or differs from an earlier one.
-    pub fn set_text(&mut self, assignment: &str) -> Result<(), SpecError> {
+    pub fn set_text(&mut self, assignment: &str, origin: &Origin) -> Result<(), SpecError> {
         let (key, text) = assignment
             .split_once('=')
             .map(|(key, text)| (key.trim(), text))
             .filter(|(key, _)| !key.is_empty())
             .ok_or_else(|| SpecError::SetSyntax {
+                origin: origin.clone(),
                 given: assignment.to_owned(),
             })?;
-        let value = Value::of_text(text).map_err(|error| SpecError::SetValue {
+        // A component has commas of its own.
+        let component = schema::find(key).is_some_and(|key| key.kind == Kind::Component);
+        let read = if component {
+            Value::of_text
+        } else {
+            Value::of_list
+        };
+        let value = read(text).map_err(|error| SpecError::SetValue {
+            origin: origin.clone(),
             key: key.to_owned(),
             given: text.to_owned(),
             message: error.message().replace('\n', ", "),
         })?;
-        self.set(key, value, &Origin::Set)
+        self.set(key, value, origin)
     }
 
     /// Gives `key` a value; a list makes it an axis.
@@ -144,6 +123,15 @@ impl Layer {
         self.settings.get(key)
     }
 
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
+        self.settings.iter().map(|(key, setting)| (*key, setting))
+    }
+
+    /// What it says of each kind of component.
+    pub(crate) fn all_wanted(&self) -> impl Iterator<Item = (&'static str, &Wanted)> {
+        self.components.iter().map(|(kind, wanted)| (*kind, wanted))
+    }
+
     /// Every key that the layer says something of, in the order of the schema, by the name that it has there
     /// (`lora.rank`, `init.std_a`), and where it does.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (&'static Key, String, &Origin)> {
@@ -168,37 +156,6 @@ impl Layer {
         self.components.get(kind)
     }
 
-    fn read_table(
-        &mut self,
-        prefix: &str,
-        table: &DeTable<'_>,
-        text: &str,
-        path: &Arc<Path>,
-    ) -> Result<(), SpecError> {
-        // In the order of the text, so that the first fault is reported first.
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        for (key, value) in entries {
-            let name = if prefix.is_empty() {
-                key.get_ref().to_string()
-            } else {
-                format!("{prefix}.{}", key.get_ref())
-            };
-            match value.get_ref() {
-                DeValue::Table(inner) => self.read_table(&name, inner, text, path)?,
-                other => {
-                    let line = line_of(text, key.span().start);
-                    let origin = Origin::File {
-                        path: Arc::clone(path),
-                        line,
-                    };
-                    self.set(&name, Value::from(other), &origin)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn set_host_key(
         &mut self,
         key: &'static Key,
@@ -207,9 +164,14 @@ impl Layer {
     ) -> Result<(), SpecError> {
         let written = value.to_string();
         let mut values = Vec::new();
-        for element in elements(value, || key.at(origin))? {
+        let mut known = HashSet::new();
+        for element in key
+            .kind
+            .elements(elements(value, || key.at(origin))?, || key.at(origin))?
+        {
             let value = key.read(&element, origin)?;
-            if !values.contains(&value) {
+            // Thousands of seeds would take long to compare with each other.
+            if known.insert(value.to_string()) {
                 values.push(value);
             }
         }
@@ -257,7 +219,9 @@ impl Layer {
         let written = value.to_string();
         let mut alternatives = Vec::new();
         for element in elements(value, || key.at(origin))? {
-            alternatives.push(alternative(key, &element, origin)?);
+            for element in separated(element) {
+                alternatives.push(alternative(key, &element, origin)?);
+            }
         }
         let wanted = self.components.entry(key.name).or_default();
         if let Some(earlier) = wanted.alternatives.first() {
@@ -341,6 +305,29 @@ fn elements(value: Value, at: impl FnOnce() -> String) -> Result<Vec<Value>, Spe
     }
 }
 
+/// The components of `uniform,gaussian:std_a=1,std_b=0`: a part that gives a parameter belongs to the component before
+/// it.
+fn separated(value: Value) -> Vec<Value> {
+    let Value::Bare(text) = &value else {
+        return vec![value];
+    };
+    let mut components: Vec<String> = Vec::new();
+    for part in split(text) {
+        let parameter = part
+            .split(':')
+            .next()
+            .is_some_and(|name| name.contains('='));
+        match components.last_mut() {
+            Some(component) if parameter => {
+                component.push(',');
+                component.push_str(part);
+            }
+            _ => components.push(part.to_owned()),
+        }
+    }
+    components.into_iter().map(Value::Bare).collect()
+}
+
 /// `"gaussian"`, `"gaussian:std_a=0.02,std_b=0"` or `{ name = "gaussian", std_a = [0.01, 0.02] }`.
 fn alternative(
     key: &'static Key,
@@ -393,9 +380,8 @@ fn alternative(
         }
         Value::Text(text) | Value::Bare(text) => {
             let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
-            for assignment in parameters
-                .split(',')
-                .map(str::trim)
+            for assignment in split(parameters)
+                .into_iter()
                 .filter(|part| !part.is_empty())
             {
                 let (parameter, value) = assignment
@@ -416,8 +402,4 @@ fn alternative(
         return Err(invalid("; the name is empty"));
     }
     Ok(chosen)
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset].matches('\n').count() + 1
 }

@@ -2,6 +2,9 @@
 
 mod cell;
 mod error;
+mod exclusion;
+mod file;
+mod grid;
 mod identity;
 mod kind;
 mod layer;
@@ -9,12 +12,15 @@ mod plan;
 mod run;
 pub mod schema;
 mod select;
+mod series;
+mod settings;
 mod steps;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod value;
 
 pub use error::SpecError;
+pub use grid::Axis;
 pub use identity::{NUMERICS, RunId};
 pub use kind::Device;
 pub use layer::Layer;

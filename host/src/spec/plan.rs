@@ -1,4 +1,4 @@
-//! From layers of settings to the runs of an experiment: the product over all axes.
+//! From layers of settings to the runs of an experiment: the points of its grids, those left out that are excluded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,19 @@ use serde_json::{Map, Value as Json};
 
 use super::cell;
 use super::error::{SpecError, quoted};
+use super::exclusion::Exclusion;
+use super::grid::{self, Axis, Grid};
 use super::identity::fingerprint;
 use super::kind::{Device, Kind};
-use super::layer::{Layer, Setting};
+use super::layer::Layer;
 use super::run::{DataSpec, Method, Precision, RunSpec, Save};
-use super::schema::{Fallback, KEYS, Key};
-use super::select::{Catalogue, select};
+use super::schema::KEYS;
+use super::select::{Catalogue, require};
+use super::settings::Settings;
 use super::value::Origin;
 use crate::digest::sha256;
 
-/// More runs than that are taken for a mistake.
+/// More runs than that are taken for a mistake, unless the user says that they are none.
 pub const MAX_RUNS: usize = 100_000;
 
 /// What a user asked for, layer by layer, not yet confronted with the plugins at hand.
@@ -26,6 +29,8 @@ pub const MAX_RUNS: usize = 100_000;
 pub struct RawSpec {
     /// Defaults, experiment file, command line; later ones go before earlier ones.
     layers: [Layer; 3],
+    /// The most points of the grid.
+    limit: usize,
 }
 
 /// A validated experiment.
@@ -33,6 +38,8 @@ pub struct RawSpec {
 pub struct Plan {
     /// All different, cell by cell, with the learning rate running fastest.
     pub runs: Vec<PlannedRun>,
+    /// The keys that take several values, in the order of the schema.
+    pub axes: Vec<Axis>,
     /// Folder of the results. The default is the same for the same experiment.
     pub output: PathBuf,
     pub execution: Execution,
@@ -80,44 +87,69 @@ impl RawSpec {
     pub fn new(file: Option<Layer>, command_line: Layer) -> Self {
         Self {
             layers: [Layer::defaults(), file.unwrap_or_default(), command_line],
+            limit: MAX_RUNS,
         }
+    }
+
+    /// The same where the user has said that more than [`MAX_RUNS`] runs are meant.
+    #[must_use]
+    pub fn confirmed(mut self, confirmed: bool) -> Self {
+        self.limit = if confirmed { usize::MAX } else { MAX_RUNS };
+        self
     }
 
     /// The runs of the experiment, with every default filled in.
     ///
     /// # Errors
     /// A model without data or data without a model; a component or parameter that no plugin has
-    /// or that is out of its bounds; a warm-up as long as the run; more than [`MAX_RUNS`] runs.
+    /// or that is out of its bounds; a warm-up as long as the run; more than [`MAX_RUNS`] runs that nobody has
+    /// confirmed; no run at all.
     pub fn plan(&self, catalogue: &dyn Catalogue) -> Result<Plan, SpecError> {
         let mut notices = Vec::new();
-        let dimensions = self.dimensions(catalogue, &mut notices)?;
-        let methods = self.values("method");
+        let mut grids = self.grids(catalogue, &mut notices)?;
+        let methods = grid::methods(&grids);
         if !methods.contains(&Json::from("lora")) {
             notices.extend(self.without_effect());
         }
-        limit(&methods, &dimensions)?;
+        self.refuse_too_many(&grids)?;
+        let axes = grid::label(&mut grids);
+        let exclusions = self.exclusions(&grids, catalogue)?;
 
+        let mut used = vec![false; exclusions.len()];
+        let mut points = 0;
         let mut known = BTreeSet::new();
         let mut runs: Vec<(RunSpec, String)> = Vec::new();
         for method in &methods {
-            let concerned: Vec<&Dimension> = dimensions
-                .iter()
-                .filter(|dimension| concerns(method, dimension.key))
-                .collect();
-            for point in product(&concerned) {
-                let mut spec = run_spec(method, &point);
-                spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
-                spec.train.check_warmup(spec.data.train_size)?;
-                if known.insert(fingerprint(&spec)) {
-                    let varying = point
-                        .iter()
-                        .filter(|(dimension, _)| dimension.names_cells());
-                    let name = cell::name(&spec, varying.map(|(d, i)| d.labels[*i].as_slice()));
-                    runs.push((spec, name));
+            for grid in &grids {
+                for point in grid.points(method) {
+                    points += 1;
+                    let values = grid::by_key(method, &point);
+                    if let Some(i) = exclusions.iter().position(|one| one.matches(&values)) {
+                        used[i] = true;
+                        continue;
+                    }
+                    let mut spec = run_spec(method, &values);
+                    spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
+                    spec.train.check_warmup(spec.data.train_size)?;
+                    if known.insert(fingerprint(&spec)) {
+                        let labels = point.iter().map(|(d, i)| d.labels[*i].as_slice());
+                        let name = cell::name(&spec, labels);
+                        runs.push((spec, name));
+                    }
                 }
             }
         }
+        if runs.is_empty() {
+            return Err(SpecError::AllExcluded { points });
+        }
+        for (exclusion, _) in exclusions.iter().zip(used).filter(|(_, used)| !used) {
+            notices.push(format!(
+                "`exclude` ({}) leaves out no run",
+                exclusion.origin
+            ));
+        }
         cell::make_unique(&mut runs);
+        cell::gather(&mut runs);
 
         let output = match self.text("run.output") {
             Some(folder) => PathBuf::from(folder),
@@ -128,6 +160,7 @@ impl RawSpec {
                 .into_iter()
                 .map(|(spec, cell)| PlannedRun { spec, cell })
                 .collect(),
+            axes,
             output,
             execution: self.execution(),
             notices,
@@ -153,8 +186,12 @@ impl RawSpec {
 
     /// What the user said of LoRA, in an experiment without it.
     fn without_effect(&self) -> impl Iterator<Item = String> {
-        let given = self.layers[1..].iter().flat_map(Layer::origins);
-        let of_lora = given.filter(|(key, ..)| key.is_lora_only());
+        let [_, file, command_line] = &self.layers;
+        let groups = file.groups.iter().flatten();
+        let given = [file].into_iter().chain(groups).chain([command_line]);
+        let of_lora = given
+            .flat_map(Layer::origins)
+            .filter(|(key, ..)| key.is_lora_only());
         let mut seen = BTreeSet::new();
         of_lora
             .map(|(_, name, origin)| {
@@ -163,14 +200,97 @@ impl RawSpec {
             .filter(move |notice| seen.insert(notice.clone()))
     }
 
-    fn setting(&self, key: &str) -> Option<&Setting> {
-        self.layers.iter().rev().find_map(|layer| layer.get(key))
+    /// One grid for each combination of the file's pairs and variants.
+    fn grids(
+        &self,
+        catalogue: &dyn Catalogue,
+        notices: &mut Vec<String>,
+    ) -> Result<Vec<Grid>, SpecError> {
+        let [defaults, file, command_line] = &self.layers;
+        let sizes = file.groups.iter().map(Vec::len);
+        let count = sizes.fold(1, usize::saturating_mul);
+        if count > self.limit {
+            return Err(SpecError::TooManyRuns {
+                count,
+                limit: self.limit,
+                axes: "the pairs".to_owned(),
+            });
+        }
+        let mut combinations: Vec<Vec<&Layer>> = vec![vec![defaults, file]];
+        for group in &file.groups {
+            combinations = combinations
+                .iter()
+                .flat_map(|layers| {
+                    let with = |one| layers.iter().copied().chain([one]).collect();
+                    group.iter().map(with)
+                })
+                .collect();
+        }
+        let mut grids = Vec::with_capacity(combinations.len());
+        for mut layers in combinations {
+            layers.push(command_line);
+            let (grid, of_it) = Settings::new(layers).grid(catalogue, self.limit)?;
+            grids.push(grid);
+            for notice in of_it {
+                if !notices.contains(&notice) {
+                    notices.push(notice);
+                }
+            }
+        }
+        Ok(grids)
+    }
+
+    fn exclusions(
+        &self,
+        grids: &[Grid],
+        catalogue: &dyn Catalogue,
+    ) -> Result<&[Exclusion], SpecError> {
+        let [_, file, _] = &self.layers;
+        let dimensions = grids.iter().flat_map(|grid| &grid.dimensions);
+        let selected: BTreeSet<(&str, String)> = dimensions
+            .filter(|dimension| dimension.key.kind == Kind::Component)
+            .flat_map(|dimension| {
+                let names = dimension
+                    .values
+                    .iter()
+                    .map(|value| cell::shown(&value["name"]));
+                names.map(|name| (dimension.key.name, name))
+            })
+            .collect();
+        for exclusion in &file.exclusions {
+            exclusion.check(&selected, catalogue)?;
+        }
+        Ok(&file.exclusions)
+    }
+
+    fn refuse_too_many(&self, grids: &[Grid]) -> Result<(), SpecError> {
+        let counts = grids.iter().map(Grid::count);
+        let count = counts.fold(0, usize::saturating_add);
+        if count <= self.limit {
+            return Ok(());
+        }
+        let mut longest: BTreeMap<&str, usize> = BTreeMap::new();
+        for dimension in grids.iter().flat_map(|grid| &grid.dimensions) {
+            let length = longest.entry(dimension.key.name).or_default();
+            *length = dimension.values.len().max(*length);
+        }
+        let axes = KEYS.iter().filter_map(|key| {
+            let length = longest.get(key.name).filter(|length| **length > 1)?;
+            Some(format!("`{}` ({length})", key.name))
+        });
+        let mut axes: Vec<String> = axes.collect();
+        if grids.len() > 1 {
+            axes.push(format!("pairs and variants ({})", grids.len()));
+        }
+        Err(SpecError::TooManyRuns {
+            count,
+            limit: self.limit,
+            axes: axes.join(", "),
+        })
     }
 
     fn values(&self, key: &str) -> Vec<Json> {
-        self.setting(key)
-            .map(|setting| setting.values.clone())
-            .unwrap_or_default()
+        Settings::new(self.layers.iter().collect()).values(key)
     }
 
     fn text(&self, key: &str) -> Option<String> {
@@ -207,160 +327,6 @@ impl RawSpec {
             heartbeat: self.seconds("run.heartbeat"),
         }
     }
-
-    /// Every key that has a value, except for the method and those of `run`.
-    fn dimensions(
-        &self,
-        catalogue: &dyn Catalogue,
-        notices: &mut Vec<String>,
-    ) -> Result<Vec<Dimension>, SpecError> {
-        let layers: Vec<&Layer> = self.layers.iter().collect();
-        let has_lora = self.values("method").contains(&Json::from("lora"));
-        let mut dimensions = Vec::new();
-        for key in KEYS
-            .iter()
-            .filter(|key| key.is_axis() && key.name != "method")
-        {
-            let values = if key.kind == Kind::Component {
-                let asked_for = layers[1..]
-                    .iter()
-                    .any(|layer| layer.wanted(key.name).is_some());
-                if key.is_lora_only() && !has_lora && !asked_for {
-                    continue;
-                }
-                let selected = select(key.name, &layers, catalogue)?;
-                notices.extend(selected.notices);
-                selected.selections.iter().map(Dimension::json).collect()
-            } else {
-                self.values(key.name)
-            };
-            if !values.is_empty() {
-                let labels = cell::labels(key, &values);
-                dimensions.push(Dimension {
-                    key,
-                    values,
-                    labels,
-                });
-            }
-        }
-        self.add_builtin(&mut dimensions)?;
-        // Seeds vary faster than what tells cells apart, and the learning rate fastest.
-        dimensions.sort_by_key(|dimension| match dimension.key.name {
-            "train.lr" => 2,
-            name if name.starts_with("seed") => 1,
-            _ => 0,
-        });
-        Ok(dimensions)
-    }
-
-    /// The built-in example where neither model nor data is named.
-    fn add_builtin(&self, dimensions: &mut Vec<Dimension>) -> Result<(), SpecError> {
-        let model = self.setting("model.path").is_some();
-        let data = ["data.path", "data.train_file"]
-            .into_iter()
-            .find(|key| self.setting(key).is_some());
-        match (model, data) {
-            (true, Some(_)) => Ok(()),
-            (true, None) => Err(SpecError::HalfOfAPair {
-                named: "`model.path`",
-                missing: "`data.path` or `data.train_file`",
-                flag: "--data FOLDER or --train-file FILE",
-            }),
-            (false, Some(named)) => Err(SpecError::HalfOfAPair {
-                named: if named == "data.path" {
-                    "`data.path`"
-                } else {
-                    "`data.train_file`"
-                },
-                missing: "`model.path`",
-                flag: "--model FOLDER",
-            }),
-            (false, None) => {
-                dimensions.extend(KEYS.iter().filter_map(|key| match key.default {
-                    Fallback::Builtin(path) => Some(Dimension {
-                        key,
-                        values: vec![Json::from(path)],
-                        labels: vec![Vec::new()],
-                    }),
-                    _ => None,
-                }));
-                Ok(())
-            }
-        }
-    }
-}
-
-/// A key and the values it takes in this experiment, one or several.
-struct Dimension {
-    key: &'static Key,
-    values: Vec<Json>,
-    labels: Vec<Vec<String>>,
-}
-
-/// One value of each dimension, by its index.
-type Point<'a> = Vec<(&'a Dimension, usize)>;
-
-impl Dimension {
-    fn json(selection: &super::run::Selection) -> Json {
-        serde_json::to_value(selection).expect("a selection has string keys and finite numbers")
-    }
-
-    fn varies(&self) -> bool {
-        self.values.len() > 1
-    }
-
-    /// Whether the values belong in the names of cells; the rank is there in any case.
-    fn names_cells(&self) -> bool {
-        let name = self.key.name;
-        self.varies() && !matches!(name, "train.lr" | "lora.rank") && !name.starts_with("seed")
-    }
-}
-
-fn concerns(method: &Json, key: &Key) -> bool {
-    *method == "lora" || !key.is_lora_only()
-}
-
-fn limit(methods: &[Json], dimensions: &[Dimension]) -> Result<(), SpecError> {
-    let count = methods
-        .iter()
-        .map(|method| {
-            let concerned = dimensions
-                .iter()
-                .filter(|dimension| concerns(method, dimension.key));
-            concerned.fold(1_usize, |count, dimension| {
-                count.saturating_mul(dimension.values.len())
-            })
-        })
-        .fold(0_usize, usize::saturating_add);
-    if count <= MAX_RUNS {
-        return Ok(());
-    }
-    let axes: Vec<String> = dimensions
-        .iter()
-        .filter(|dimension| dimension.varies())
-        .map(|dimension| format!("`{}` ({})", dimension.key.name, dimension.values.len()))
-        .collect();
-    Err(SpecError::TooManyRuns {
-        count,
-        limit: MAX_RUNS,
-        axes: axes.join(", "),
-    })
-}
-
-/// All points of the grid, the last dimension running fastest.
-fn product<'a>(dimensions: &[&'a Dimension]) -> Vec<Point<'a>> {
-    let mut points = vec![Vec::with_capacity(dimensions.len())];
-    for dimension in dimensions {
-        let extend = |point: Point<'a>| {
-            (0..dimension.values.len()).map(move |i| {
-                let mut point = point.clone();
-                point.push((*dimension, i));
-                point
-            })
-        };
-        points = points.into_iter().flat_map(extend).collect();
-    }
-    points
 }
 
 /// What a head learns from, by its manifest.
@@ -368,18 +334,8 @@ fn product<'a>(dimensions: &[&'a Dimension]) -> Vec<Point<'a>> {
 /// # Errors
 /// There is no such head, or this host does not know what it learns from.
 pub fn data_kind(head: &str, catalogue: &dyn Catalogue) -> Result<DataKind, SpecError> {
-    let entries = catalogue.components("head");
-    let Some(entry) = entries.iter().find(|entry| entry.manifest.name == head) else {
-        return Err(SpecError::UnknownComponent {
-            kind: "task head",
-            name: head.to_owned(),
-            origin: Origin::Flag("--head".to_owned()),
-            known: entries
-                .iter()
-                .map(|entry| entry.manifest.name.clone())
-                .collect(),
-        });
-    };
+    let origin = Origin::Flag("--head".to_owned());
+    let entry = require("head", head, &origin, catalogue)?;
     let Some(kind) = entry.manifest.data.as_deref() else {
         return Ok(DataKind::default());
     };
@@ -391,11 +347,7 @@ pub fn data_kind(head: &str, catalogue: &dyn Catalogue) -> Result<DataKind, Spec
 }
 
 /// The run at one point of the grid.
-fn run_spec(method: &Json, point: &Point<'_>) -> RunSpec {
-    let values: BTreeMap<&str, &Json> = point
-        .iter()
-        .map(|(dimension, i)| (dimension.key.name, &dimension.values[*i]))
-        .collect();
+fn run_spec(method: &Json, values: &BTreeMap<&'static str, &Json>) -> RunSpec {
     let value = |name: &str| {
         values
             .get(name)

@@ -454,10 +454,17 @@ pub(crate) fn nearest_key(name: &str) -> Option<&'static str> {
 #[must_use]
 pub fn listing() -> String {
     let mut text = String::from(
-        "Keys of an experiment file (--config FILE) and of --set KEY=VALUE, with their defaults and flags.\n\
-         A list makes a key an axis of the experiment, except for run.*. A component is \"NAME\",\n\
-         \"NAME:KEY=VALUE,...\" or a table with `name`; KIND.PARAMETER sets one parameter of it.\n\
-         Paths are relative to the working folder.\n\n",
+        "Keys of an experiment file (lorahost sweep FILE, --config FILE) and of KEY=VALUE words behind it, with their\n\
+         defaults and flags.\n\n\
+         A list makes a key an axis of the experiment, except for run.*: all runs at each of its values. Where numbers\n\
+         stand, logspace(START, STOP, COUNT), linspace(START, STOP, COUNT) and range(START, STOP[, STEP]) do too, in\n\
+         quotes in a file. On the command line several values stand between commas: train.lr=1e-4,3e-4.\n\
+         A component is \"NAME\", \"NAME:KEY=VALUE,...\" or a table with `name`; KIND.PARAMETER sets one parameter of it.\n\
+         Paths are relative to the working folder.\n\n\
+         A file can also hold\n\
+         \x20   [[pairs]]     lists of one length that vary together\n\
+         \x20   [[variants]]  parts of the experiment, each with settings of its own, which go before those of the file\n\
+         \x20   [[exclude]]   values of keys; the runs that have all of them are left out\n\n",
     );
     let mut section = KEYS[0].section();
     for key in KEYS {

@@ -7,8 +7,8 @@ use lorahost_plugin_api::protocol::{ComponentManifest, Parameter, ParameterKind}
 use serde_json::{Map, Value as Json};
 
 use super::error::{SpecError, quoted};
+use super::kind::written_out;
 use super::layer::{Alternative, Layer, ParameterSetting, given_twice};
-use super::plan::MAX_RUNS;
 use super::run::Selection;
 use super::value::{Origin, Value};
 use crate::nearest::nearest;
@@ -47,11 +47,13 @@ pub(crate) struct Selected {
 /// Selects the components of one kind. `layers` begin with the defaults; later ones go before earlier ones.
 ///
 /// A layer's parameters hold as long as their component stays selected. A file of `--plugin` with one
-/// component of the kind is selected where no layer after the defaults selects by name.
+/// component of the kind is selected where no layer after the defaults selects by name. More than `limit` combinations
+/// of one component's parameters are an error.
 pub(crate) fn select(
     kind: &str,
     layers: &[&Layer],
     catalogue: &dyn Catalogue,
+    limit: usize,
 ) -> Result<Selected, SpecError> {
     let entries = catalogue.components(kind);
     let wanted: Vec<_> = layers.iter().map(|layer| layer.wanted(kind)).collect();
@@ -98,7 +100,7 @@ pub(crate) fn select(
     let mut known = BTreeSet::new();
     let mut selections = Vec::new();
     for alternative in &current {
-        for selection in resolve(kind, alternative, &entries)? {
+        for selection in resolve(kind, alternative, &entries, limit)? {
             if known.insert((
                 selection.name.clone(),
                 Json::from(selection.parameters.clone()).to_string(),
@@ -110,6 +112,37 @@ pub(crate) fn select(
     Ok(Selected {
         selections,
         notices,
+    })
+}
+
+/// The component of that kind and name.
+///
+/// # Errors
+/// [`SpecError::UnknownComponent`].
+pub(crate) fn require<'a>(
+    kind: &str,
+    name: &str,
+    origin: &Origin,
+    catalogue: &'a dyn Catalogue,
+) -> Result<&'a ComponentEntry, SpecError> {
+    among(&catalogue.components(kind), kind, name, origin)
+}
+
+fn among<'a>(
+    entries: &[&'a ComponentEntry],
+    kind: &str,
+    name: &str,
+    origin: &Origin,
+) -> Result<&'a ComponentEntry, SpecError> {
+    let named = entries.iter().find(|entry| entry.manifest.name == name);
+    named.copied().ok_or_else(|| SpecError::UnknownComponent {
+        kind: kind_name(kind),
+        name: name.to_owned(),
+        origin: origin.clone(),
+        known: entries
+            .iter()
+            .map(|entry| entry.manifest.name.clone())
+            .collect(),
     })
 }
 
@@ -216,19 +249,9 @@ fn resolve(
     kind: &str,
     alternative: &Alternative,
     entries: &[&ComponentEntry],
+    limit: usize,
 ) -> Result<Vec<Selection>, SpecError> {
-    let entry = entries
-        .iter()
-        .find(|entry| entry.manifest.name == alternative.name)
-        .ok_or_else(|| SpecError::UnknownComponent {
-            kind: kind_name(kind),
-            name: alternative.name.clone(),
-            origin: alternative.origin.clone(),
-            known: entries
-                .iter()
-                .map(|entry| entry.manifest.name.clone())
-                .collect(),
-        })?;
+    let entry = among(entries, kind, &alternative.name, &alternative.origin)?;
     let of = format!("{} `{}`", kind_name(kind), alternative.name);
     let known = &entry.manifest.parameters;
     for setting in &alternative.parameters {
@@ -246,25 +269,17 @@ fn resolve(
             .iter()
             .find(|setting| setting.name == parameter.name);
         let values = match setting {
-            Some(setting) => setting
-                .values
-                .iter()
-                .map(|value| check_parameter(&of, parameter, value, &setting.origin))
-                .collect::<Result<_, _>>()?,
+            Some(setting) => values(&of, parameter, setting)?,
             None => vec![default_of(parameter)],
         };
         let count = products.len().saturating_mul(values.len());
-        if count > MAX_RUNS {
+        if count > limit {
             let axes = alternative
                 .parameters
                 .iter()
                 .map(|setting| format!("`{kind}.{}`", setting.name));
             let axes = axes.collect::<Vec<_>>().join(", ");
-            return Err(SpecError::TooManyRuns {
-                count,
-                limit: MAX_RUNS,
-                axes,
-            });
+            return Err(SpecError::TooManyRuns { count, limit, axes });
         }
         products = products
             .iter()
@@ -284,6 +299,27 @@ fn resolve(
         file: entry.file.clone(),
     };
     Ok(products.into_iter().map(selection).collect())
+}
+
+/// The values of one parameter, checked; a series of numbers is written out.
+fn values(
+    of: &str,
+    parameter: &Parameter,
+    setting: &ParameterSetting,
+) -> Result<Vec<Json>, SpecError> {
+    let mut given = setting.values.clone();
+    if matches!(parameter.kind, ParameterKind::Int | ParameterKind::Float) {
+        given = written_out(given, || {
+            format!(
+                "parameter `{}` of {of} ({})",
+                parameter.name, setting.origin
+            )
+        })?;
+    }
+    given
+        .iter()
+        .map(|value| check_parameter(of, parameter, value, &setting.origin))
+        .collect()
 }
 
 /// The manifest's default, a whole number of a float parameter as a float.
@@ -334,7 +370,7 @@ fn unknown_parameter(of: String, setting: &ParameterSetting, known: &[Parameter]
 }
 
 /// A kind as a person calls it.
-fn kind_name(kind: &str) -> &'static str {
+pub(crate) fn kind_name(kind: &str) -> &'static str {
     match kind {
         "init" => "init scheme",
         "alpha" => "alpha policy",

@@ -19,6 +19,8 @@ pub enum Origin {
     Flag(String),
     /// `--set key=value`.
     Set,
+    /// `key=value` after the name of an experiment file.
+    Override,
 }
 
 impl fmt::Display for Origin {
@@ -28,6 +30,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Flag(flag) => f.write_str(flag),
             Self::Set => f.write_str("--set"),
+            Self::Override => f.write_str("command line"),
         }
     }
 }
@@ -60,6 +63,22 @@ impl Value {
                 DeValue::parse(text).map(|v| Self::from(v.get_ref()))
             }
             _ => Ok(Self::Bare(text.to_owned())),
+        }
+    }
+
+    /// As [`of_text`](Self::of_text), and several values between commas are a list: `1e-4,3e-4`. A comma in quotes or
+    /// brackets separates nothing.
+    ///
+    /// # Errors
+    /// What looks like TOML is not valid.
+    pub fn of_list(text: &str) -> Result<Self, toml::de::Error> {
+        match split(text).as_slice() {
+            [_] => Self::of_text(text),
+            several => several
+                .iter()
+                .map(|part| Self::of_text(part))
+                .collect::<Result<_, _>>()
+                .map(Self::List),
         }
     }
 
@@ -118,6 +137,39 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// The parts of a text between commas that stand outside quotes and brackets; the whole where these do not match.
+pub(crate) fn split(text: &str) -> Vec<&str> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    let mut open = Vec::new();
+    let mut escaped = false;
+    for (place, c) in text.char_indices() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        match (c, open.last()) {
+            ('\\', _) => escaped = true,
+            (c, Some(close)) if c == *close => {
+                open.pop();
+            }
+            (_, Some('"' | '\'')) => {}
+            ('"' | '\'', _) => open.push(c),
+            ('(', _) => open.push(')'),
+            ('[', _) => open.push(']'),
+            ('{', _) => open.push('}'),
+            (',', None) => {
+                parts.push(text[from..place].trim());
+                from = place + 1;
+            }
+            _ => {}
+        }
+    }
+    if !open.is_empty() {
+        return vec![text];
+    }
+    parts.push(text[from..].trim());
+    parts
 }
 
 impl From<&DeValue<'_>> for Value {
@@ -198,6 +250,19 @@ mod tests {
         );
         assert_eq!(Value::of_text("[qv]_proj$").unwrap(), bare("[qv]_proj$"));
         assert!(Value::of_text("[gaussian, uniform]").is_err());
+    }
+
+    #[test]
+    fn commas_outside_of_brackets_and_quotes_make_a_list() {
+        let shown = |text| Value::of_list(text).unwrap().to_string();
+        assert_eq!(shown("1e-4, 3e-4"), "[1e-4, 3e-4]");
+        assert_eq!(shown("logspace(1,4,3),8"), "[logspace(1,4,3), 8]");
+        assert_eq!(shown("q{1,2}$,[a,b]c,\\(x"), "[q{1,2}$, [a,b]c, \\(x]");
+        assert_eq!(shown("'a,b'"), "\"a,b\"");
+        assert_eq!(shown("'a,b','c'"), "[\"a,b\", \"c\"]");
+        assert_eq!(shown("[1, 2]"), "[1, 2]");
+        assert_eq!(shown("what (a, b"), "what (a, b");
+        assert_eq!(shown(""), "");
     }
 
     #[test]

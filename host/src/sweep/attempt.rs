@@ -75,7 +75,9 @@ impl Floor<'_> {
                     }
                     read_finished(job)?
                 }
-                Ending::Stopped | Ending::Died(_) if self.stops_soon() => return Ok(Brought::Ended),
+                Ending::Stopped | Ending::Died(_) if self.stops_soon() => {
+                    return Ok(Brought::Ended);
+                }
                 // Whoever sent a signal to the worker alone wanted it gone, not the run.
                 Ending::Stopped => record_death(job, stopped(), started.elapsed())?,
                 Ending::Died(failure) => record_death(job, failure, started.elapsed())?,

@@ -15,7 +15,9 @@
 //!   makes it (`claim.rs`).
 
 mod attempt;
+mod calibrate;
 mod claim;
+mod cost;
 mod executor;
 mod follow;
 mod holder;
@@ -29,21 +31,26 @@ mod process;
 mod progress;
 mod queue;
 mod shard;
+mod standing;
 mod stop;
+mod study;
 #[cfg(test)]
 mod tests;
 mod worker;
 
+pub use calibrate::products_per_second;
 pub use executor::{Desk, Executor, NoDesk, Outcome, Wish};
 pub use follow::{catch_up, follow};
 pub use job::{FromWorker, Order, RunJob, ToWorker};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{Care, SweepError, SweepSummary, WorkerSetup, run_plan};
-pub use prepare::{PrepareError, fitting_tokenizer, prepare, tokenizer_of};
+pub use prepare::{PrepareError, fitting_tokenizer, prepare, prepare_in, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
 pub use queue::{LEASE, Part, Sharing};
 pub use shard::{Shard, ShardError};
+pub use standing::{CellStanding, Counts, Pace, Standing, run_folders};
 pub use stop::Stop;
+pub use study::{Consent, StudyError, check_study, plan_record};
 pub(crate) use worker::take_channels;
 pub use worker::{WorkerError, worker_main};

@@ -19,7 +19,7 @@ use crate::data::{
 use crate::digest::sha256;
 use crate::hub::HubError;
 use crate::model::{Model, ModelError, ModelFiles, Options};
-use crate::record::{OutputFolder, RecordError, Revisions};
+use crate::record::{OutputFolder, RecordError, Revisions, run_claim, run_folder};
 use crate::spec::{self, DataSpec, HeadMode, NUMERICS, Plan, RunSpec, Seeds, SpecError, Weights};
 
 /// Why a plan cannot be carried out. Nothing was run.
@@ -64,11 +64,24 @@ pub fn prepare(
     output: &OutputFolder,
     device: spec::Device,
 ) -> Result<Vec<RunJob>, PrepareError> {
+    prepare_in(plan, output.path(), &output.cache(), device)
+}
+
+/// As [`prepare`], for an output folder that need not exist and is not written to: token files go to `cache`.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_in(
+    plan: &Plan,
+    output: &Path,
+    cache: &Path,
+    device: spec::Device,
+) -> Result<Vec<RunJob>, PrepareError> {
     let places = Places::find(plan)?;
     let models = models(plan, &places)?;
     let mut parts = Parts {
         places: &places,
-        cache: output.cache(),
+        cache: cache.to_owned(),
         data: HashMap::new(),
     };
     let mut jobs: Vec<RunJob> = Vec::with_capacity(plan.runs.len());
@@ -92,8 +105,8 @@ pub fn prepare(
         }
         known.insert(id.clone(), jobs.len());
         jobs.push(RunJob {
-            folder: output.run_folder(id.as_str()),
-            claim: output.claim(id.as_str()),
+            folder: run_folder(output, id.as_str()),
+            claim: run_claim(output, id.as_str()),
             id: id.as_str().to_owned(),
             cell: run.cell.clone(),
             spec: spec.clone(),
@@ -101,9 +114,7 @@ pub fn prepare(
                 model_sha256: Some(model.sha256.clone()),
                 ..places.revisions(spec)
             },
-            cache: output
-                .cache()
-                .join(cache_name(spec, &model.sha256, &data.tokens)),
+            cache: cache.join(cache_name(spec, &model.sha256, &data.tokens)),
             tokens: data.tokens,
             model: model.path.clone(),
             device,

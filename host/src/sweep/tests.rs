@@ -207,7 +207,7 @@ fn jobs(output: &OutputFolder, cells: &[&str]) -> Vec<RunJob> {
         let id = format!("{index:016x}");
         RunJob {
             folder: output.run_folder(&id),
-            claim: output.claim(&id),
+            claim: crate::record::run_claim(output.path(), &id),
             id,
             cell: (*cell).to_owned(),
             spec: run_spec(Some(4), 0.1 * (index + 1) as f64, 42),

@@ -33,5 +33,6 @@ mod sharing;
 mod slurm;
 mod streams;
 mod studies;
+mod study;
 mod survival;
 mod tasks;

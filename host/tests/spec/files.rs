@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lorahost::spec::{Layer, Plan, RawSpec, schema};
+use lorahost::spec::{Layer, Origin, Plan, RawSpec, schema};
 use serde_json::json;
 
 use crate::catalogue::{entry, plan_file, plan_file_under, standard};
@@ -10,7 +10,9 @@ use crate::catalogue::{entry, plan_file, plan_file_under, standard};
 fn flags(assignments: &[&str]) -> Layer {
     let mut layer = Layer::default();
     for assignment in assignments {
-        layer.set_text(assignment).expect("an assignment that fits");
+        layer
+            .set_text(assignment, &Origin::Set)
+            .expect("an assignment that fits");
     }
     layer
 }

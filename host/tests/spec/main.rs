@@ -6,3 +6,4 @@ mod files;
 mod help;
 mod identity;
 mod plans;
+mod studies;

@@ -1,0 +1,69 @@
+//! Multiply-adds a token in the linear layers of the encoder.
+//!
+//! N^2 = `fan_in fan_out` of a layer forward, and as much again backward to its inputs and to its weights; LoRA of rank
+//! r adds `r (fan_in + fan_out)` to each of the three, and spares W's backward to weights ("LoRA Without Regret",
+//! Thinking Machines 2025). What attention multiplies grows with the row and comes on top; so does the head.
+
+use super::Model;
+use crate::adapter::Targets;
+
+/// What one token costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenCost {
+    /// Forward alone, as in an evaluation.
+    pub forward: u64,
+    /// A training step: forward, backward to inputs, backward to what is trained.
+    pub step: u64,
+}
+
+impl Model {
+    /// The cost of a token in full fine-tuning, or under LoRA on these layers with this rank.
+    #[must_use]
+    pub fn token_cost(&self, lora: Option<(&Targets, usize)>) -> TokenCost {
+        let mut cost = TokenCost::default();
+        for linear in self.linears() {
+            let (fan_in, fan_out) = (linear.fan_in() as u64, linear.fan_out() as u64);
+            let weight = fan_in * fan_out;
+            let factors = match lora {
+                Some((targets, rank)) if targets.choose(linear) => rank as u64 * (fan_in + fan_out),
+                _ => 0,
+            };
+            cost.forward += weight + factors;
+            cost.step += if lora.is_some() { 2 } else { 3 } * weight + 3 * factors;
+        }
+        cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Inspection, Options};
+    use crate::spec::{Seeds, Weights};
+
+    #[test]
+    fn a_token_costs_what_inspection_says() {
+        let path = "builtin:tiny-bert";
+        let options = Options {
+            weights: Weights::Pretrained,
+            dropout: None,
+            device: tch::Device::Cpu,
+            seeds: Seeds {
+                init: 0,
+                data: 0,
+                dropout: 0,
+                head: 0,
+            },
+        };
+        let model = Model::outline(path, options).unwrap();
+        let told = Inspection::of(path).unwrap().operations;
+        let full = model.token_cost(None);
+        assert_eq!(full.forward, told.forward as u64);
+        assert_eq!(full.step, told.full_step as u64);
+        let all = model.token_cost(Some((&Targets::All, told.rank as usize)));
+        assert_eq!(all.step, told.lora_step as u64);
+        let attention = Targets::parse("attention").unwrap();
+        let attention = model.token_cost(Some((&attention, told.rank as usize)));
+        assert!(attention.step < all.step && attention.step > 2 * full.forward);
+    }
+}
