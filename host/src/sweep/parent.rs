@@ -287,9 +287,16 @@ impl Floor<'_> {
     /// Tells those workers that were not told yet.
     fn stop_workers(&self) {
         let mut children = locked(&self.children);
+        let mut told = 0;
         for child in children.iter_mut().filter(|child| !child.told_to_stop) {
             child.told_to_stop = true;
             child.handle.stop();
+            told += 1;
+        }
+        if told > 0 {
+            tracing::warn!(
+                "stopping: runs are kept at their next step boundary; a second signal ends at once"
+            );
         }
     }
 

@@ -157,12 +157,14 @@ fn run(
     let _held = RunLock::take(&job.folder, PATIENCE)?;
     reset_peak_memory();
     let started = Instant::now();
-    let provenance = Provenance::collect(&job.spec, executor.platform(job), job.threads)
-        .with_revisions(&job.revisions);
+    let platform = executor.platform(job);
+    let provenance = || {
+        Provenance::collect(&job.spec, platform.clone(), job.threads).with_revisions(&job.revisions)
+    };
     let here = Spent {
         seconds: 0.0,
         resumes: 0,
-        machine: provenance.machine(),
+        machine: provenance().machine(),
     };
     let mut checkpoint = usable(order)?;
     let (writer, outcome, spent) = loop {
@@ -204,7 +206,7 @@ fn run(
         Err(payload) => (Err(failure_of_panic(payload)?), true),
     };
     let seconds = spent.seconds + started.elapsed().as_secs_f64();
-    let mut result = RunResult::new(outcome, seconds, peak_memory_bytes(), provenance);
+    let mut result = RunResult::new(outcome, seconds, peak_memory_bytes(), provenance());
     result.resumes = spent.resumes;
     writer.complete(result)?;
     Ok(FromWorker::Finished { retires })

@@ -14,7 +14,6 @@ use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::TrainError;
 use super::setup::Setup;
 use super::trainer::Watch;
 use crate::digest::sha256;
@@ -89,15 +88,22 @@ pub fn start(model: &Model) -> Result<String, TchError> {
 
 /// Keeps the run as it is. A disk that is full, or a state of the optimizer that cannot be kept, does not end the run: it
 /// is said, and an older checkpoint stays.
-pub fn keep(
+pub fn keep(spec: &RunSpec, setup: &Setup, progress: &Progress, watch: &mut Watch<'_>) {
+    if let Err(why) = try_to_keep(spec, setup, progress, watch) {
+        tracing::warn!("no checkpoint at step {}: {why}", progress.measured.steps);
+    }
+}
+
+fn try_to_keep(
     spec: &RunSpec,
     setup: &Setup,
     progress: &Progress,
     watch: &mut Watch<'_>,
-) -> Result<(), TrainError> {
+) -> Result<(), String> {
     let state = watch
         .call("optimizer", &spec.optimizer, "state", None)
-        .of(|| setup.optimizer.state())?;
+        .of(|| setup.optimizer.state())
+        .map_err(|error| error.to_string())?;
     let group = setup.optimizer.group();
     let kept = Kept {
         progress: progress.clone(),
@@ -115,23 +121,18 @@ pub fn keep(
     let parameters = parameters.map(|(n, tensor)| (format!("parameter.{n}"), tensor));
     let states = state.iter().enumerate();
     let states = states.map(|(n, (_, tensor))| (format!("optimizer.{n}"), tensor));
-    let views: Result<Vec<_>, String> = parameters
+    let views: Vec<_> = parameters
         .chain(states)
         .map(|(key, tensor)| Ok((key, Stored::of(tensor)?)))
-        .collect();
-    let outcome = views.and_then(|views| {
-        let progress = serde_json::to_value(kept).map_err(|error| error.to_string())?;
-        let write = |path: &Path| {
-            safetensors::serialize_to_file(views.iter().map(|(key, view)| (key, view)), None, path)
-                .map_err(io::Error::other)
-        };
-        let kept = watch.keep(progress, &mut { write });
-        kept.map_err(|error| error.to_string())
-    });
-    if let Err(why) = outcome {
-        tracing::warn!("no checkpoint at step {}: {why}", progress.measured.steps);
-    }
-    Ok(())
+        .collect::<Result<_, String>>()?;
+    let progress = serde_json::to_value(kept).map_err(|error| error.to_string())?;
+    let write = |path: &Path| {
+        safetensors::serialize_to_file(views.iter().map(|(key, view)| (key, view)), None, path)
+            .map_err(io::Error::other)
+    };
+    watch
+        .keep(progress, &mut { write })
+        .map_err(|error| error.to_string())
 }
 
 /// Puts a checkpoint back into a run that was just set up, and returns how far it is.

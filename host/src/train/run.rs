@@ -34,7 +34,7 @@ pub fn run(
         Some(progress) => progress,
         None => begin(spec, setup, watch)?,
     };
-    if boundary(spec, setup, &progress, watch)? == Wish::Stop {
+    if boundary(spec, setup, &progress, watch) == Wish::Stop {
         return Ok(None);
     }
     for epoch in progress.epoch..=spec.train.epochs {
@@ -79,41 +79,16 @@ pub fn run(
                     break;
                 }
             }
-            if boundary(spec, setup, &progress, watch)? == Wish::Stop {
+            if boundary(spec, setup, &progress, watch) == Wish::Stop {
                 return Ok(None);
             }
         }
-        let (sum, count) = std::mem::take(&mut progress.means);
-        if count == 0 {
-            let message = format!("it counts nothing in the {rows} rows of epoch {epoch}");
-            return Err(setup.head.fault("forward", message).into());
-        }
-        // The original study's figure: the mean of the batches' means.
-        progress.measured.train_losses.push(sum / count as f64);
-        let mut ends = diverged.is_some();
-        let evaluation = match diverged {
-            Some(evaluation) => Some(evaluation),
-            None => {
-                let step = progress.measured.steps;
-                let evaluation = validate(spec, setup, step, epoch, watch)?;
-                // The same model was judged before where an evaluation was due after this step.
-                ends =
-                    !is_due(spec, step) && has_diverged(spec, &mut progress, evaluation.as_ref());
-                evaluation
-            }
-        };
-        if let Some(evaluation) = evaluation {
-            progress.measured.val_losses.push(evaluation.loss);
-            progress.measured.headline = Some(evaluation.metrics.short);
-            progress.measured.higher_is_better = Some(evaluation.metrics.higher_is_better);
-            ends |= !evaluation.loss.is_finite();
-        }
-        if ends {
+        if measure_epoch(spec, setup, diverged, &mut progress, watch)? {
             break;
         }
         progress.epoch += 1;
         progress.groups = 0;
-        if boundary(spec, setup, &progress, watch)? == Wish::Stop {
+        if boundary(spec, setup, &progress, watch) == Wish::Stop {
             return Ok(None);
         }
     }
@@ -123,6 +98,41 @@ pub fn run(
         test(spec, setup, &mut measured, watch)?;
     }
     Ok(Some(measured))
+}
+
+/// Measures the epoch in work, which is done, or in which an evaluation showed that the run has diverged; true if the run
+/// ends by it.
+fn measure_epoch(
+    spec: &RunSpec,
+    setup: &Setup,
+    diverged: Option<Evaluation>,
+    progress: &mut Progress,
+    watch: &mut Watch<'_>,
+) -> Result<bool, TrainError> {
+    let (epoch, step) = (progress.epoch, progress.measured.steps);
+    let (sum, count) = std::mem::take(&mut progress.means);
+    if count == 0 {
+        let rows = setup.tokens.train.units();
+        let message = format!("it counts nothing in the {rows} rows of epoch {epoch}");
+        return Err(setup.head.fault("forward", message).into());
+    }
+    // The original study's figure: the mean of the batches' means.
+    progress.measured.train_losses.push(sum / count as f64);
+    let mut ends = diverged.is_some();
+    let evaluation = if ends {
+        diverged
+    } else {
+        let evaluation = validate(spec, setup, step, epoch, watch)?;
+        // The same model was judged before where an evaluation was due after this step.
+        ends = !is_due(spec, step) && has_diverged(spec, progress, evaluation.as_ref());
+        evaluation
+    };
+    if let Some(evaluation) = evaluation {
+        progress.measured.val_losses.push(evaluation.loss);
+        progress.measured.headline = Some(evaluation.metrics.short);
+        ends |= !evaluation.loss.is_finite();
+    }
+    Ok(ends)
 }
 
 fn start(setup: &Setup, steps: usize, watch: &mut Watch<'_>) {
@@ -153,17 +163,12 @@ fn begin(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Progres
 }
 
 /// Keeps the run where it is, if that is wished.
-fn boundary(
-    spec: &RunSpec,
-    setup: &Setup,
-    progress: &Progress,
-    watch: &mut Watch<'_>,
-) -> Result<Wish, TrainError> {
+fn boundary(spec: &RunSpec, setup: &Setup, progress: &Progress, watch: &mut Watch<'_>) -> Wish {
     let wish = watch.wish();
     if wish != Wish::GoOn {
-        checkpoint::keep(spec, setup, progress, watch)?;
+        checkpoint::keep(spec, setup, progress, watch);
     }
-    Ok(wish)
+    wish
 }
 
 /// Whether the model is evaluated after this step, wherever in an epoch it is.

@@ -314,3 +314,22 @@ fn a_run_above_the_untrained_loss_ends_early_where_that_is_asked_for() {
     assert!(result.measured.test.is_some());
     assert_ne!(early.record.spec.id, whole.record.spec.id);
 }
+
+#[test]
+fn workers_map_the_same_weights_and_tokens() {
+    let sandbox = Sandbox::new();
+    let child = sandbox.start(&small("--epochs 40 --lrs 1e-3 2e-3 --workers 2"), &[]);
+    while lines(&sandbox.path("out/runs")) < 20 {
+        sleep(Duration::from_millis(2));
+    }
+    let workers = workers(&child);
+    assert_eq!(workers.len(), 2);
+    for pid in &workers {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        for file in ["model/model.safetensors", "out/cache/"] {
+            assert!(maps.contains(file), "{file} is not mapped:\n{maps}");
+        }
+    }
+    send("TERM", &child.id().to_string());
+    assert_eq!(sandbox.end(child).code, 130);
+}

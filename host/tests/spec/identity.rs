@@ -115,6 +115,7 @@ fn train() -> impl Strategy<Value = TrainSpec> {
             0_usize..1000,
             option::of(positive()),
             save,
+            option::of(count()),
         ),
     )
         .prop_map(|(a, b)| TrainSpec {
@@ -126,6 +127,7 @@ fn train() -> impl Strategy<Value = TrainSpec> {
             accumulate: a.5,
             max_steps: b.0,
             eval_every: b.1,
+            diverged_after: b.6,
             schedule: b.2,
             warmup: b.3,
             grad_clip: b.4,
