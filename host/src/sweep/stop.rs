@@ -9,14 +9,15 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGINT, SIGTERM, SIGUSR1},
     flag,
 };
 
 /// Exit code of an interrupted program.
 const INTERRUPTED: i32 = 130;
 
-/// A flag that ends a sweep: nothing more is handed out, workers are killed, their runs stay unfinished.
+/// A flag that ends a sweep: nothing more is handed out, workers keep a checkpoint at their next step boundary, their
+/// runs stay unfinished.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -27,7 +28,8 @@ impl Stop {
         Self::default()
     }
 
-    /// A flag that SIGINT (Ctrl-C) and SIGTERM raise. The second such signal ends the program at once, code 130.
+    /// A flag that SIGINT (Ctrl-C), SIGTERM and SIGUSR1 raise: the last is what a batch system sends some time before
+    /// the end. SIGINT or SIGTERM after any of them ends the program at once, code 130, and with it its workers.
     ///
     /// # Errors
     /// When the system refuses to register a handler.
@@ -38,6 +40,7 @@ impl Stop {
             flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop.0))?;
             flag::register(signal, Arc::clone(&stop.0))?;
         }
+        flag::register(SIGUSR1, Arc::clone(&stop.0))?;
         Ok(stop)
     }
 
