@@ -28,7 +28,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -63,7 +63,7 @@ pub(super) struct Claims {
 /// What came of the wish for a run.
 #[derive(Debug)]
 pub(super) enum Take {
-    Mine(Claim),
+    Mine(Arc<Claim>),
     Held {
         /// Whether its holder is known to be gone, so that the claim is about to be free.
         deserted: bool,
@@ -133,7 +133,7 @@ impl Claims {
         let Some((generation, content)) = current(path)? else {
             return Ok(match self.make(path, 1)? {
                 // Where the first is gone and a later one is there, that one has the run.
-                Some(claim) if !claim.has_successor() => Take::Mine(claim),
+                Some(claim) if !claim.has_successor() => Take::Mine(claim.into()),
                 _ => Take::Held { deserted: false },
             });
         };
@@ -163,7 +163,7 @@ impl Claims {
         if let Some(note) = note.filter(|note| !note.released) {
             tracing::info!("{claim} is taken over from {}, which is gone", note.holder);
         }
-        Ok(Take::Mine(claim))
+        Ok(Take::Mine(claim.into()))
     }
 
     /// How long a claim has looked like this while this process looked.
@@ -427,7 +427,7 @@ mod tests {
         claims
     }
 
-    fn taken(take: Take) -> Claim {
+    fn taken(take: Take) -> Arc<Claim> {
         match take {
             Take::Mine(claim) => claim,
             Take::Held { .. } => panic!("it is held"),
@@ -439,7 +439,7 @@ mod tests {
     }
 
     /// Looks again and again until the run can be taken, and says after how long.
-    fn wait_for(claims: &Claims, path: &Path) -> (Claim, Duration) {
+    fn wait_for(claims: &Claims, path: &Path) -> (Arc<Claim>, Duration) {
         let started = Instant::now();
         loop {
             if let Take::Mine(claim) = claims.take(path).unwrap() {

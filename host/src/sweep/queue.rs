@@ -186,10 +186,10 @@ impl<'a> Queue<'a> {
                 claim.finish();
                 Next::Done(index, record)
             }
-            RunState::Done(_) | RunState::Absent => Next::Run(index, Arc::new(claim)),
+            RunState::Done(_) | RunState::Absent => Next::Run(index, claim),
             RunState::Unfinished(why) => {
                 tracing::info!("the run {} is begun anew: {why}", job.id);
-                Next::Run(index, Arc::new(claim))
+                Next::Run(index, claim)
             }
         }))
     }
