@@ -35,7 +35,7 @@ pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
 pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, is_run, read_metrics, state};
-pub use glance::{Glance, glance, seconds};
+pub use glance::{Glance, Took, glance, took};
 pub use output::{OutputFolder, is_output, run_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
 pub use provenance::{
