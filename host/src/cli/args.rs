@@ -145,8 +145,10 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Subcommands {
     /// Run the experiment of a file: `lorahost --config FILE --set KEY=VALUE`, shorter
+    #[command(override_usage = "lorahost sweep <FILE> [KEY=VALUE]... [OPTIONS]")]
     Sweep(StudyArgs),
     /// Tell what `sweep` with the same arguments would do: runs, steps, operations, time
+    #[command(override_usage = "lorahost plan <FILE> [KEY=VALUE]... [OPTIONS]")]
     Plan(StudyArgs),
     /// Tell how far the sweep of an output folder is
     Status {

@@ -57,7 +57,7 @@ fn text(plan: &PlanRecord, standing: &Standing, seconds_left: Option<f64>) -> St
     let share = 100.0 * done as f64 / planned.max(1) as f64;
     let left = match seconds_left {
         _ if done == planned => "nothing is left".to_owned(),
-        None => "time left not known: no run has completed to go by".to_owned(),
+        None => "time left not known: no run is done to go by".to_owned(),
         Some(seconds) => format!(
             "about {} left, {} at a time",
             duration(seconds),

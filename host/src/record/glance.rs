@@ -51,14 +51,18 @@ pub fn glance(folder: &Path) -> Result<Glance, RecordError> {
     })
 }
 
-/// Wall-clock seconds of a run that is done, if its result can be read.
+/// What a run took.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Took {
+    /// Wall-clock time of the whole run.
+    pub seconds: f64,
+    /// Steps that were made: fewer than planned where the run diverged early.
+    pub steps: usize,
+}
+
+/// What a run that is done took, if its result can be read.
 #[must_use]
-pub fn seconds(folder: &Path) -> Option<f64> {
-    #[derive(Deserialize)]
-    struct Timed {
-        seconds: f64,
-    }
+pub fn took(folder: &Path) -> Option<Took> {
     let json = fs::read(folder.join(RESULT)).ok()?;
-    let timed: Timed = serde_json::from_slice(&json).ok()?;
-    Some(timed.seconds)
+    serde_json::from_slice(&json).ok()
 }

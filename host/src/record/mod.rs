@@ -42,7 +42,7 @@ pub use file::{read_if_there, write_atomically};
 pub use folder::{
     RunRecord, RunState, RunWriter, SpecRecord, is_run, note_crash, read_metrics, state,
 };
-pub use glance::{Glance, glance, seconds};
+pub use glance::{Glance, Took, glance, took};
 pub use lock::RunLock;
 pub use output::{OutputFolder, is_output, run_claim, run_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};

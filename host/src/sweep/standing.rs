@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::record::{
     Event, Glance, PlanRecord, PlannedCell, RecordError, RunPlan, Status, glance, read_metrics,
-    seconds,
+    took,
 };
 
 /// A run whose metrics were last written longer ago is not running any more.
@@ -116,11 +116,8 @@ impl Standing {
                         Status::Failed => counts.failed += 1,
                     }
                     if status != Status::Failed {
-                        left = 0.0;
-                    }
-                    if status == Status::Completed {
-                        // A run that diverged may have ended before its last step.
                         finished.push(run);
+                        left = 0.0;
                     }
                 }
                 Glance::Begun { written } if look.is_fresh(written) => {
@@ -227,8 +224,10 @@ impl Look {
     fn pace(&self, finished: &[&RunPlan]) -> Option<Pace> {
         let stride = finished.len().div_ceil(SAMPLE).max(1);
         let timed = finished.iter().step_by(stride).filter_map(|run| {
-            let seconds = seconds(&self.runs.join(&run.id)).filter(|seconds| *seconds > 0.0)?;
-            Some((run.multiply_adds as f64, seconds))
+            let took = took(&self.runs.join(&run.id)).filter(|took| took.seconds > 0.0)?;
+            // A run that diverged may have ended before its last step.
+            let share = took.steps as f64 / run.steps.max(1) as f64;
+            Some((run.multiply_adds as f64 * share, took.seconds))
         });
         let (mut operations, mut time, mut runs) = (0.0, 0.0, 0);
         for (of_run, seconds) in timed {

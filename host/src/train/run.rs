@@ -130,6 +130,7 @@ fn measure_epoch(
     if let Some(evaluation) = evaluation {
         progress.measured.val_losses.push(evaluation.loss);
         progress.measured.headline = Some(evaluation.metrics.short);
+        progress.measured.higher_is_better = Some(evaluation.metrics.higher_is_better);
         ends |= !evaluation.loss.is_finite();
     }
     Ok(ends)
