@@ -38,7 +38,7 @@ def main():
     wikitext, stories, smollm2 = sys.argv[1:]
     torch.set_num_threads(1)
     lines = Path(wikitext, "test.txt").read_text().splitlines(keepends=True)
-    values = {"stories260K": score(stories, lines, 64), "smollm2-135m-instruct": score(smollm2, lines, 32)}
+    values = {"stories260K": score(stories, lines, 64), "smollm2-135m-instruct": score(smollm2, lines, 8)}
     OUT.write_text(json.dumps(values, indent=2) + "\n")
     print(values)
 

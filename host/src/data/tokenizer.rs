@@ -31,17 +31,26 @@ pub struct Encoded {
     pub length: usize,
 }
 
-impl Encoded {
-    fn of(encoding: &tokenizers::Encoding) -> Self {
-        let cut = encoding.get_overflowing().iter().map(|part| {
-            // Each part has special tokens of its own around it.
-            let special = part.get_special_tokens_mask().iter();
-            special.filter(|&&special| special == 0).count()
-        });
-        Self {
-            length: encoding.len() + cut.sum::<usize>(),
-            ids: encoding.get_ids().to_vec(),
-        }
+/// Cuts encodings to a length and puts the special tokens around them.
+///
+/// The crate's own truncation stops as soon as it has enough, and so cannot tell how long a text was.
+struct Fitting {
+    /// Truncates.
+    inner: tokenizers::Tokenizer,
+    /// Special tokens around each text.
+    special: usize,
+}
+
+impl Fitting {
+    /// `whole` has all tokens of a text, and none of the special ones.
+    fn fit(&self, whole: tokenizers::Encoding) -> tokenizers::Result<(Encoded, WordsOfTokens)> {
+        let length = whole.len() + self.special;
+        let fitted = self.inner.post_process(whole, None, true)?;
+        let encoded = Encoded {
+            ids: fitted.get_ids().to_vec(),
+            length,
+        };
+        Ok((encoded, fitted.get_word_ids().to_vec()))
     }
 }
 
@@ -123,11 +132,12 @@ impl Tokenizer {
         texts: &[S],
         max_length: usize,
     ) -> Result<Vec<Encoded>, DataError> {
-        let inner = self.truncating(max_length)?;
+        let fitting = self.fitting(max_length)?;
         self.in_chunks(texts, |chunk| {
             let chunk: Vec<&str> = chunk.iter().map(AsRef::as_ref).collect();
-            let encoded = inner.encode_batch_fast(chunk, true)?;
-            Ok(encoded.iter().map(Encoded::of).collect())
+            let whole = self.inner.encode_batch_fast(chunk, false)?;
+            let fitted = whole.into_iter().map(|whole| fitting.fit(whole));
+            fitted.map(|fitted| Ok(fitted?.0)).collect()
         })
     }
 
@@ -138,7 +148,8 @@ impl Tokenizer {
         texts: &[&[String]],
         max_length: usize,
     ) -> Result<Vec<(Encoded, WordsOfTokens)>, DataError> {
-        let mut inner = self.truncating(max_length)?;
+        let fitting = self.fitting(max_length)?;
+        let mut inner = self.inner.clone();
         // A byte-level tokenizer knows a word by the space before it, which a list of words has not.
         if let Some(PreTokenizerWrapper::ByteLevel(byte_level)) = inner.get_pre_tokenizer() {
             let byte_level = (*byte_level).add_prefix_space(true);
@@ -149,11 +160,8 @@ impl Tokenizer {
                 .iter()
                 .map(|words| InputSequence::from(words.to_vec()))
                 .collect::<Vec<_>>();
-            let encoded = inner.encode_batch(chunk, true)?;
-            let words = encoded
-                .iter()
-                .map(|encoding| (Encoded::of(encoding), encoding.get_word_ids().to_vec()));
-            Ok(words.collect())
+            let whole = inner.encode_batch(chunk, false)?;
+            whole.into_iter().map(|whole| fitting.fit(whole)).collect()
         })
     }
 
@@ -196,7 +204,7 @@ impl Tokenizer {
         inputs: &[I],
         encode: impl Fn(&[I]) -> tokenizers::Result<Vec<T>>,
     ) -> Result<Vec<T>, DataError> {
-        const CHUNK: usize = 4096;
+        const CHUNK: usize = 512;
         let mut all = Vec::with_capacity(inputs.len());
         for chunk in inputs.chunks(CHUNK) {
             all.extend(encode(chunk).map_err(|error| problem(&self.path, error.to_string()))?);
@@ -204,7 +212,7 @@ impl Tokenizer {
         Ok(all)
     }
 
-    fn truncating(&self, max_length: usize) -> Result<tokenizers::Tokenizer, DataError> {
+    fn fitting(&self, max_length: usize) -> Result<Fitting, DataError> {
         let special = self.special_in_a_row()?;
         if max_length <= special {
             return Err(DataError::MaxLength {
@@ -219,7 +227,7 @@ impl Tokenizer {
                 ..Default::default()
             }))
             .map_err(|error| problem(&self.path, error.to_string()))?;
-        Ok(inner)
+        Ok(Fitting { inner, special })
     }
 
     /// Token ids of the whole of a text, special tokens included.
@@ -472,6 +480,8 @@ mod tests {
         );
         assert_eq!(words(&tokenizer, &ids[2]), ["[CLS]", "[SEP]"]);
         assert_eq!([ids[0].length, ids[1].length, ids[2].length], [7, 8, 2]);
+        let long = tokenizer.encode_batch(&["the ".repeat(500)], 6).unwrap();
+        assert_eq!((long[0].ids.len(), long[0].length), (6, 502));
         assert_eq!(tokenizer.vocab_size(), builtin_vocabulary().len());
         assert_eq!(
             tokenizer.special_tokens(),

@@ -51,7 +51,7 @@ fn smollm2_scores_wikitext_as_transformers_does_and_learns() {
     let Some(data) = real(test, "LORAHOST_TEST_DATA", "wikitext2") else {
         return;
     };
-    trained_on_wikitext(&model, &data, name, 16);
+    trained_on_wikitext(&model, &data, name, 8);
 }
 
 /// LoRA on blocks of the validation file of WikiText-2, measured on the test file: before the first step the loss is that
