@@ -131,7 +131,7 @@ fn loss(criterion: &mut Criterion) {
             let logits = classifier.layer("classifier", &pooled).expect("logits");
             let none = None::<&Tensor>;
             let sum = logits.cross_entropy_loss(labels, none, Reduction::Sum, -100, 0.0);
-            black_box(logits.detach());
+            let _ = black_box(logits.detach());
             sum.backward();
         });
     });
@@ -181,7 +181,15 @@ fn optimizer(criterion: &mut Criterion) {
         bencher.iter(|| {
             let grads: Vec<Tensor> = values.iter().map(Tensor::grad).collect();
             let _unrecorded = tch::no_grad_guard();
-            call(count, &[Argument::Tensors(steps.iter().collect()), Argument::Float(1.0)], &[]).expect("a count");
+            call(
+                count,
+                &[
+                    Argument::Tensors(steps.iter().collect()),
+                    Argument::Float(1.0),
+                ],
+                &[],
+            )
+            .expect("a count");
             let lists = [&values, &grads, &means, &squares, &vec![], &steps];
             let lists = lists.map(|tensors| Argument::Tensors(tensors.iter().collect()));
             let settings = [
