@@ -131,7 +131,7 @@ fn loss(criterion: &mut Criterion) {
             let logits = classifier.layer("classifier", &pooled).expect("logits");
             let none = None::<&Tensor>;
             let sum = logits.cross_entropy_loss(labels, none, Reduction::Sum, -100, 0.0);
-            black_box(logits.detach());
+            let _ = black_box(logits.detach());
             sum.backward();
         });
     });

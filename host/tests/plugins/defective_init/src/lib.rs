@@ -154,6 +154,10 @@ impl Params for Lenient {
     const SUMMARY: &'static str = "Reads its parameter by itself.";
     const PARAMETERS: Piece = Piece::Text(r#"[{"name":"size","type":"float","default":1.0}]"#);
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the type of the method is none of this crate's dependencies"
+    )]
     fn from_parameters(parameters: &Parameters) -> Result<Self> {
         let size = parameters.get("size").and_then(|size| size.as_f64());
         Ok(Self {
