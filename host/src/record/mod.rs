@@ -17,6 +17,7 @@
 //! Every file carries a format version. A reader takes its own version and older ones; a newer one is an error, never a
 //! reason to begin the run anew.
 
+mod diagnostics;
 mod error;
 mod event;
 mod figure;
@@ -26,6 +27,7 @@ mod output;
 mod provenance;
 mod result;
 
+pub use diagnostics::{Diagnostics, LayerNorms, Norms};
 pub use error::RecordError;
 pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here asks a model or a plan: every number comes from records.
 
+pub mod analysis;
 mod curve;
 mod files;
 mod original;
