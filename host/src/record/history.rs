@@ -1,12 +1,13 @@
 //! What a run's `metrics.jsonl` says of the validation split and of norms, without the steps: they are most of the file, and
 //! whoever looks at thousands of runs has no use for them.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::folder::METRICS;
-use super::{Diagnostics, Event, RecordError, Split};
+use super::{Diagnostics, Event, RecordError, RunRecord, Split, Status};
 
 /// The evaluations of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -48,6 +49,22 @@ impl History {
                 history.take(event);
             }
         }
+    }
+
+    /// The histories of completed runs, by id; `folder` tells where a run lies.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn read_all(
+        records: &[RunRecord],
+        folder: impl Fn(&str) -> PathBuf,
+    ) -> Result<HashMap<String, Self>, RecordError> {
+        let completed = records
+            .iter()
+            .filter(|record| record.result.status == Status::Completed);
+        let ids = completed.map(|record| &record.spec.id);
+        ids.map(|id| Ok((id.clone(), Self::read(&folder(id))?)))
+            .collect()
     }
 
     fn take(&mut self, event: Event) {
