@@ -23,3 +23,4 @@ pub mod report;
 pub mod spec;
 pub mod sweep;
 pub mod train;
+pub mod verify;

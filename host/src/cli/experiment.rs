@@ -1,5 +1,7 @@
 //! The main job: settings to plan, plan to runs, runs to records, records to tables.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZero;
 use std::path::Path;
@@ -16,12 +18,12 @@ use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::plugins::{Registry, search_folders};
 use crate::record::{History, OutputFolder, RunRecord, Status};
-use crate::report::analysis::{Sources, analyse};
+use crate::report::analysis::{Analysis, Sources, analyse};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
-use crate::spec::{self, Plan};
+use crate::spec::{self, Plan, Search};
 use crate::sweep::{
-    Observer, PlainProgress, RunJob, Silent, Stop, SweepSummary, TerminalProgress, WorkerSetup,
-    prepare, run_plan,
+    Next, Observer, PlainProgress, RunJob, Silent, Stop, SweepSummary, TerminalProgress,
+    WorkerSetup, decades, next, next_runs, prepare, run_plan,
 };
 use crate::train::resolve_device;
 
@@ -32,7 +34,7 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     for error in registry.broken() {
         tracing::warn!("left out: {error}");
     }
-    let plan = raw.plan(&registry)?;
+    let mut plan = raw.plan(&registry)?;
     if args.locked {
         let path = Path::new(Lock::FILE);
         Lock::read(path)?.check(&plan, path)?;
@@ -53,24 +55,98 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     };
     let setup = workers(&plan, device, jobs.len(), log)?;
     let stop = Stop::on_signals().map_err(Failure::Signals)?;
-    let summary = {
-        let mut observer = observer(&jobs, &setup, log);
-        run_plan(&jobs, &setup, &stop, observer.as_mut())?
+    let mut done = Done {
+        sweep: carry_out(&jobs, &setup, &stop, log)?,
+        jobs,
     };
-    let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
+    search(
+        &mut plan,
+        &output,
+        named(device),
+        &setup,
+        &stop,
+        &mut done,
+        log,
+    )?;
+    let planned = done.jobs.iter();
+    let planned = planned.map(|job| (job.cell.as_str(), &job.spec.seeds));
     let files = ResultFiles::of(output.path(), planned);
-    report(&output, &files, summary, log)
+    report(&output, &files, done.sweep, plan.search, log)
+}
+
+/// Jobs and what came of them, in the same order.
+struct Done {
+    jobs: Vec<RunJob>,
+    sweep: SweepSummary,
+}
+
+/// Adds to the plan what its search wants, and carries it out, until it wants nothing more.
+fn search(
+    plan: &mut Plan,
+    output: &OutputFolder,
+    device: spec::Device,
+    setup: &WorkerSetup,
+    stop: &Stop,
+    done: &mut Done,
+    log: &LogArgs,
+) -> Result<(), Failure> {
+    while !done.sweep.interrupted {
+        let records: Vec<RunRecord> = done.sweep.done().cloned().collect();
+        let runs = next_runs(
+            &plan.runs,
+            &analysed(&records, &HashMap::new()),
+            plan.search,
+        );
+        if runs.is_empty() {
+            break;
+        }
+        plan.runs.extend(runs.clone());
+        let further = Plan {
+            runs,
+            ..plan.clone()
+        };
+        let jobs = prepare(&further, output, device)?;
+        let SweepSummary {
+            records,
+            already_done,
+            interrupted,
+        } = carry_out(&jobs, setup, stop, log)?;
+        done.jobs.extend(jobs);
+        done.sweep.records.extend(records);
+        done.sweep.already_done += already_done;
+        done.sweep.interrupted |= interrupted;
+    }
+    Ok(())
+}
+
+/// Carries out runs under the eyes of an observer.
+pub(super) fn carry_out(
+    jobs: &[RunJob],
+    setup: &WorkerSetup,
+    stop: &Stop,
+    log: &LogArgs,
+) -> Result<SweepSummary, Failure> {
+    let mut observer = observer(jobs, setup, log);
+    Ok(run_plan(jobs, setup, stop, observer.as_mut())?)
+}
+
+fn analysed(records: &[RunRecord], histories: &HashMap<String, History>) -> Analysis {
+    analyse(&Sources {
+        records,
+        unfinished: &[],
+        histories,
+    })
 }
 
 /// The device as the workers are told it.
-fn named(device: Device) -> spec::Device {
+pub(super) fn named(device: Device) -> spec::Device {
     match device {
         Device::Cuda(index) => spec::Device::Cuda(index),
         _ => spec::Device::Cpu,
     }
 }
 
-fn workers(
+pub(super) fn workers(
     plan: &Plan,
     device: Device,
     runs: usize,
@@ -110,17 +186,14 @@ fn report(
     output: &OutputFolder,
     files: &ResultFiles,
     sweep: SweepSummary,
+    search: Search,
     log: &LogArgs,
 ) -> Result<Exit, Failure> {
     let (interrupted, failed) = (sweep.interrupted, sweep.count(Status::Failed));
     let records: Vec<RunRecord> = sweep.records.into_iter().flatten().collect();
     let summary = summarise(&records);
     let histories = History::read_all(&records, |id| output.run_folder(id))?;
-    let analysis = analyse(&Sources {
-        records: &records,
-        unfinished: &[],
-        histories: &histories,
-    });
+    let analysis = analysed(&records, &histories);
     let written = files.write(&records, &summary, &analysis, interrupted)?;
     if !log.quiet {
         let mut text = [
@@ -129,6 +202,7 @@ fn report(
             best_table(&summary, &analysis),
         ]
         .join("\n");
+        text.push_str(&search_notes(&analysis, search));
         text.push_str("\nresults:\n");
         text.extend(written.iter().map(|path| format!("  {}\n", path.display())));
         print(&text)?;
@@ -152,4 +226,26 @@ fn report(
     } else {
         Exit::Ok
     })
+}
+
+/// Why each cell has the learning rates that it has, where they were searched for.
+fn search_notes(analysis: &Analysis, search: Search) -> String {
+    let mut text = String::new();
+    let cells = analysis.cells.iter().filter(|_| search != Search::Grid);
+    for cell in cells {
+        let Next::Stop(why) = next(cell, search) else {
+            continue;
+        };
+        let width = decades(&cell.optimum).map_or("no interval".to_owned(), |decades| {
+            format!("an interval of {decades:.2} decades")
+        });
+        let (name, lrs) = (&cell.cell, cell.points.len());
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "search of {name}: {lrs} learning rates, {width}; {}",
+            why.reason()
+        );
+    }
+    text
 }

@@ -17,6 +17,7 @@ use crate::record::RecordError;
 use crate::spec::SpecError;
 use crate::sweep::{PrepareError, SweepError, WorkerError};
 use crate::train::DeviceError;
+use crate::verify::VerifyError;
 
 /// An error that ended a command.
 #[derive(Debug, Error)]
@@ -47,6 +48,8 @@ pub enum Failure {
     Check(#[from] CheckError),
     #[error(transparent)]
     Child(#[from] ChildError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     #[error("cannot read {}: {source}", path.display())]
     Input { path: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -67,7 +70,8 @@ impl Failure {
                 | PrepareError::Model(ModelError::Torch(_)),
             )
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
-            | Self::Model(ModelError::Torch(_)) => Exit::Failure,
+            | Self::Model(ModelError::Torch(_))
+            | Self::Verify(VerifyError::Failed { .. }) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
                 Exit::Failure
@@ -80,6 +84,7 @@ impl Failure {
             | Self::Device(_)
             | Self::Generate(_)
             | Self::Input { .. }
+            | Self::Verify(_)
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(

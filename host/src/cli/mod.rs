@@ -13,6 +13,7 @@ mod logging;
 mod model;
 mod output;
 mod plugin;
+mod verify;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -64,6 +65,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         }
         Some(Subcommands::Generate(args)) => generate::run(args),
         Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
+        Some(Subcommands::Verify(command)) => verify::run(command, &cli.log),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

@@ -16,3 +16,6 @@ pub use summary::{
     Best, Bound, CellSummary, Edge, PointSummary, Ratio, RunSummary, Summary, summarise,
 };
 pub use table::{best_table, results_table};
+
+#[cfg(test)]
+pub(crate) use summary::tests as test_support;

@@ -158,22 +158,22 @@ fn ratio(cell: &CellAnalysis) -> String {
     };
     match ratio.bound {
         Bound::Inside => with_interval(value, ratio.interval.as_ref()),
-        Bound::AtLeast => format!(">= {}", digits(value, 2)),
-        Bound::AtMost => format!("<= {}", digits(value, 2)),
+        Bound::AtLeast => format!(">= {}", digits(value)),
+        Bound::AtMost => format!("<= {}", digits(value)),
         Bound::Unresolved => "unresolved".to_owned(),
     }
 }
 
 /// An interval that is open on both sides says nothing.
 fn with_interval(value: f64, interval: Option<&Interval>) -> String {
-    let value = digits(value, 2);
+    let value = digits(value);
     match interval {
         None => value,
         Some(Interval {
             low: None,
             high: None,
         }) => format!("{value} (unresolved)"),
-        Some(interval) => format!("{value} ({})", range(interval, |end| digits(end, 2))),
+        Some(interval) => format!("{value} ({})", range(interval, digits)),
     }
 }
 
@@ -186,9 +186,9 @@ fn range(interval: &Interval, shown: impl Fn(f64) -> String) -> String {
     }
 }
 
-/// As many digits that say something, as Python writes the number: `0.0012`, `33`, `1.1e-05`.
-fn digits(value: f64, count: usize) -> String {
-    let rounded: f64 = format!("{value:.*e}", count - 1).parse().unwrap_or(value);
+/// Three digits that say something, as Python writes the number: `0.00123`, `3.33`, `1.12e-05`.
+fn digits(value: f64) -> String {
+    let rounded: f64 = format!("{value:.2e}").parse().unwrap_or(value);
     python_float(rounded).trim_end_matches(".0").to_owned()
 }
 
@@ -213,6 +213,13 @@ fn interval_note(analysis: &Analysis) -> String {
     match (seeds.clone().min(), seeds.max()) {
         (None, _) | (_, None) => String::new(),
         (Some(_), Some(1)) => "no interval (1 seed)\n".to_owned(),
+        _ if analysis
+            .cells
+            .iter()
+            .all(|cell| cell.optimum.interval.is_none()) =>
+        {
+            "no interval\n".to_owned()
+        }
         (Some(fewest), Some(most)) if fewest == most => {
             format!("intervals of 90% over {most} seeds\n")
         }
@@ -304,9 +311,9 @@ mod tests {
     #[test]
     fn best_learning_rates() {
         insta::assert_snapshot!(best(&example()), @r#"
-        cell     best lr  val loss  test acc  lr / full lr
-        lora-r4     0.01    0.2500    0.7500         >= 10
-        full       0.001    0.1250    0.8750             1  edge of the grid: the optimum is this or smaller
+        cell     best lr   optimum  val loss  test acc  lr / full lr
+        lora-r4     0.01         -    0.2500    0.7500         >= 10  a neighbour did not complete: no fit
+        full       0.001  <= 0.001    0.1250    0.8750             1  edge of the grid: the optimum is this or smaller
         no interval (1 seed)
         "#);
     }
@@ -327,10 +334,10 @@ mod tests {
         full     1e-05         -         -      2  1 diverged
         lora-r4  1e-05    0.3750    0.6250      2  best
 
-        cell     best lr  val loss  test acc  lr / full lr
-        full           -         -         -             -  no learning rate at which all runs completed
-        lora-r4    1e-05    0.3750    0.6250             -  the only learning rate tried: no optimum
-        means over 2 seeds at least; no interval
+        cell     best lr  optimum  val loss  test acc  lr / full lr
+        full           -        -         -         -             -  no learning rate at which all runs completed
+        lora-r4    1e-05        -    0.3750    0.6250             -  the only learning rate tried: no optimum
+        no interval
         "#);
     }
 
@@ -342,7 +349,8 @@ mod tests {
                 (1..=3).flat_map(move |seed| {
                     (0..5).map(move |step| {
                         let lr: f64 = centre * 10_f64.powf(f64::from(step) / 2.0 - 1.0);
-                        let shake = [0.0, 2e-3, 1e-3][(seed as usize + step as usize) % 3];
+                        let place = 2 * rank.unwrap_or(0) + seed as usize + step as usize;
+                        let shake = [0.0, 2e-3, 1e-3, 4e-3, 1e-3][place % 5];
                         let loss = 0.2 + 0.1 * (lr / centre).log10().powi(2) + shake;
                         record(cell, rank, lr, seed, loss)
                     })

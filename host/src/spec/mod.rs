@@ -8,6 +8,7 @@ mod layer;
 mod plan;
 mod run;
 pub mod schema;
+mod search;
 mod select;
 mod steps;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use run::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
     TrainSpec, Weights,
 };
+pub use search::Search;
 pub(crate) use select::default_of;
 pub use select::{Catalogue, ComponentEntry, check_parameter};
 pub use value::{Origin, Value};

@@ -13,6 +13,7 @@ use super::kind::{Device, Kind};
 use super::layer::{Layer, Setting};
 use super::run::{DataSpec, Method, RunSpec, Save};
 use super::schema::{Fallback, KEYS, Key};
+use super::search::Search;
 use super::select::{Catalogue, select};
 use super::value::Origin;
 use crate::digest::sha256;
@@ -35,6 +36,7 @@ pub struct Plan {
     /// Folder of the results. The default is the same for the same experiment.
     pub output: PathBuf,
     pub execution: Execution,
+    pub search: Search,
     /// What a user might not expect of this plan, one sentence each.
     pub notices: Vec<String>,
 }
@@ -123,6 +125,7 @@ impl RawSpec {
                 .collect(),
             output,
             execution: self.execution(),
+            search: self.search(),
             notices,
         })
     }
@@ -190,7 +193,23 @@ impl RawSpec {
         }
     }
 
-    /// Every key that has a value, except for the method and those of `run`.
+    fn search(&self) -> Search {
+        match self.text("search.strategy").as_deref() {
+            Some("bracket") => Search::Bracket {
+                width: self
+                    .values("search.width")
+                    .first()
+                    .and_then(Json::as_f64)
+                    .expect("the schema has a default"),
+                budget: self
+                    .number("search.budget")
+                    .expect("the schema has a default"),
+            },
+            _ => Search::Grid,
+        }
+    }
+
+    /// Every key that has a value, except for the method and those of `run` and `search`.
     fn dimensions(
         &self,
         catalogue: &dyn Catalogue,

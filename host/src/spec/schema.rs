@@ -344,6 +344,25 @@ pub const KEYS: &[Key] = &[
         "Seed of the task head's new weights and of what it draws",
     ),
     key(
+        "search.strategy",
+        Kind::Choice(&["grid", "bracket"]),
+        Is(r#""grid""#),
+        "The given learning rates, or as many more as the optimum needs",
+    )
+    .flag("search", "WAY"),
+    key(
+        "search.width",
+        Kind::Float(Positive),
+        Is("0.25"),
+        "Decades of the 90% interval of an optimum at which bracket is content",
+    ),
+    key(
+        "search.budget",
+        Kind::Int(1),
+        Is("12"),
+        "Learning rates of a cell at most, with bracket",
+    ),
+    key(
         "run.device",
         Kind::Device,
         Is(r#""auto""#),
@@ -425,7 +444,7 @@ pub(crate) fn nearest_key(name: &str) -> Option<&'static str> {
 pub fn listing() -> String {
     let mut text = String::from(
         "Keys of an experiment file (--config FILE) and of --set KEY=VALUE, with their defaults and flags.\n\
-         A list makes a key an axis of the experiment, except for run.*. A component is \"NAME\",\n\
+         A list makes a key an axis of the experiment, except for run.* and search.*. A component is \"NAME\",\n\
          \"NAME:KEY=VALUE,...\" or a table with `name`; KIND.PARAMETER sets one parameter of it.\n\
          Paths are relative to the working folder.\n\n",
     );
@@ -487,10 +506,11 @@ impl Key {
         self.name.split_once('.').map_or("", |(section, _)| section)
     }
 
-    /// Whether several values are several runs. How and where runs are carried out is not varied.
+    /// Whether several values are several runs. How and where runs are carried out, and how they are chosen, is not
+    /// varied.
     #[must_use]
     pub fn is_axis(&self) -> bool {
-        self.section() != "run"
+        !matches!(self.section(), "run" | "search")
     }
 
     /// Whether the key is without effect on full fine-tuning.

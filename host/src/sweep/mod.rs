@@ -17,6 +17,7 @@ mod places;
 mod prepare;
 mod process;
 mod progress;
+mod search;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use parent::{SweepError, SweepSummary, WorkerSetup, run_plan};
 pub use prepare::{PrepareError, prepare, tokenizer_of};
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
+pub use search::{Next, Stopped, decades, next, next_runs};
 pub use stop::Stop;
 pub(crate) use worker::take_channels;
 pub use worker::{Executor, WorkerError, worker_main};
