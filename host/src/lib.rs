@@ -24,3 +24,4 @@ pub mod report;
 pub mod spec;
 pub mod sweep;
 pub mod train;
+pub mod verify;

@@ -170,6 +170,9 @@ pub enum Subcommands {
     /// Look at data: columns, classes, lengths
     #[command(subcommand)]
     Data(DataCommand),
+    /// Try a known property of LoRA on a model and data
+    #[command(subcommand)]
+    Verify(VerifyCommand),
     /// List every key of an experiment file, with default and meaning
     Keys,
     /// Carry out runs for a parent process
@@ -316,6 +319,35 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected seconds from 0.001 to 1e6".to_owned())
 }
 
+#[derive(Debug, Subcommand)]
+pub enum VerifyCommand {
+    /// With Adam and a vanishing eps, alpha/(pq) with p times A, p times its learning rate and q times that of B is the
+    /// same run, bit for bit
+    C12 {
+        /// Factor on A and its learning rate, a power of two
+        #[arg(long, value_name = "P", default_value_t = 4.0)]
+        p: f64,
+        /// Factor on the learning rate of B, a power of two
+        #[arg(long, value_name = "Q", default_value_t = 0.5)]
+        q: f64,
+        #[command(flatten)]
+        subject: Box<SubjectArgs>,
+    },
+    /// With a scale of alpha/r the first steps have the same losses at all ranks, within a tolerance
+    C5 {
+        #[arg(long, value_name = "R", num_args = 1.., default_values_t = [4, 16, 64, 256, 512])]
+        ranks: Vec<usize>,
+        /// Steps that are compared
+        #[arg(long, value_name = "N", default_value_t = 8)]
+        steps: usize,
+        /// The largest difference of a loss, relative to that of the first rank
+        #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+        tolerance: f64,
+        #[command(flatten)]
+        subject: Box<SubjectArgs>,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NewKind {
     Init,
@@ -345,6 +377,27 @@ pub enum DataCommand {
 impl Cli {
     /// The experiment of the main job.
     #[must_use]
+    pub fn study(&self) -> Study<'_> {
+        Study {
+            file: self.config.as_deref(),
+            overrides: &[],
+            args: &self.experiment,
+        }
+    }
+}
+
+/// The experiment that a property is tried on.
+#[derive(Debug, Args)]
+pub struct SubjectArgs {
+    /// Experiment file in TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+}
+
+impl SubjectArgs {
+    /// The experiment.
     pub fn study(&self) -> Study<'_> {
         Study {
             file: self.config.as_deref(),

@@ -1,5 +1,7 @@
 //! The main job: settings to plan, plan to runs, runs to records, records to tables.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZero;
@@ -18,18 +20,20 @@ use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::launch::{LaunchError, Task};
 use crate::plugins::{Registry, search_folders};
-use crate::record::{OutputFolder, PlanRecord, RecordError, RunRecord, Status};
+use crate::record::{History, OutputFolder, PlanRecord, RecordError, RunRecord, Status};
+use crate::report::analysis::{Analysis, Sources, analyse};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
-use crate::spec::{self, Plan};
+use crate::spec::{self, Plan, Search};
 use crate::sweep::{
-    Care, Consent, Observer, PlainProgress, RunJob, Sharing, Silent, Stop, SweepSummary,
-    TerminalProgress, WorkerSetup, catch_up, check_study, plan_record, prepare, run_plan,
+    Care, Consent, NextRates, Observer, PlainProgress, RunJob, Sharing, Silent, Stop, SweepSummary,
+    TerminalProgress, WorkerSetup, catch_up, check_study, decades, next, next_runs, plan_record,
+    prepare, run_plan,
 };
 use crate::train::resolve_device;
 
 /// Runs an experiment: the main job, and `sweep`.
 pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
-    let plan = planned(study)?;
+    let mut plan = planned(study)?;
     let share = &study.args.share;
     let task = Task::of_this_process().map_err(Failure::Signals)?;
     let launches = share.launches(task.as_ref());
@@ -56,25 +60,32 @@ pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
     if task.as_ref().is_some_and(Task::time_is_up) {
         stop.request();
     }
-    let (summary, job) = {
-        let mut observer = observer(&jobs, &setup, log);
-        if launches {
-            let execution = &plan.execution;
-            match share.launch(&jobs, execution, &output, &stop, observer.as_mut())? {
-                Launched::Over(summary, job) => (summary, job),
-                Launched::Left => return Ok(Exit::Ok),
-            }
-        } else {
-            (run_plan(&jobs, &setup, &stop, observer.as_mut())?, None)
+    let (sweep, job) = if launches {
+        let (execution, mut observer) = (&plan.execution, observer(&jobs, &setup, log));
+        match share.launch(&jobs, execution, &output, &stop, observer.as_mut())? {
+            Launched::Over(summary, job) => (summary, job),
+            Launched::Left => return Ok(Exit::Ok),
         }
+    } else {
+        (carry_out(&jobs, &setup, &stop, log)?, None)
     };
-    let (interrupted, left) = (summary.interrupted, summary.left());
-    let exit = report(output.path(), &jobs, summary, study.args.json, log)?;
+    let mut done = Done { jobs, sweep };
+    let means = Means {
+        study,
+        output: &output,
+        device,
+        setup: &setup,
+        stop: &stop,
+        log,
+    };
+    search(&mut plan, &mut done, &means)?;
+    let (interrupted, left, runs) = (done.sweep.interrupted, done.sweep.left(), done.jobs.len());
+    let exit = report(&output, done, plan.search, study.args.json, log)?;
     match (job, task) {
         (Some(job), _) if left > 0 && !interrupted => Err(LaunchError::Unfinished {
             job: job.id,
             left,
-            runs: jobs.len(),
+            runs,
             logs: job.folder.display().to_string(),
         }
         .into()),
@@ -138,6 +149,74 @@ fn begin(
     Ok(jobs)
 }
 
+/// Jobs and what came of them, in the same order.
+struct Done {
+    jobs: Vec<RunJob>,
+    sweep: SweepSummary,
+}
+
+/// All that carrying out takes beside the jobs.
+struct Means<'a> {
+    study: &'a Study<'a>,
+    output: &'a OutputFolder,
+    device: Device,
+    setup: &'a WorkerSetup,
+    stop: &'a Stop,
+    log: &'a LogArgs,
+}
+
+/// Adds to the plan what its search wants, and carries it out, until it wants nothing more.
+fn search(plan: &mut Plan, done: &mut Done, means: &Means<'_>) -> Result<(), Failure> {
+    while done.sweep.left() == 0 {
+        let records: Vec<RunRecord> = done.sweep.done().cloned().collect();
+        let runs = next_runs(
+            &plan.runs,
+            &analysed(&records, &HashMap::new()),
+            plan.search,
+        );
+        if runs.is_empty() {
+            break;
+        }
+        plan.runs.extend(runs.clone());
+        let further = Plan {
+            runs,
+            ..plan.clone()
+        };
+        let jobs = prepare(&further, means.output, named(means.device))?;
+        done.jobs.extend(jobs.clone());
+        let path = means.output.path();
+        recorded(plan, means.study, &done.jobs, path, means.device)?.write(path)?;
+        let SweepSummary {
+            records,
+            already_done,
+            interrupted,
+        } = carry_out(&jobs, means.setup, means.stop, means.log)?;
+        done.sweep.records.extend(records);
+        done.sweep.already_done += already_done;
+        done.sweep.interrupted |= interrupted;
+    }
+    Ok(())
+}
+
+/// Carries out runs under the eyes of an observer.
+pub(super) fn carry_out(
+    jobs: &[RunJob],
+    setup: &WorkerSetup,
+    stop: &Stop,
+    log: &LogArgs,
+) -> Result<SweepSummary, Failure> {
+    let mut observer = observer(jobs, setup, log);
+    Ok(run_plan(jobs, setup, stop, observer.as_mut())?)
+}
+
+fn analysed(records: &[RunRecord], histories: &HashMap<String, History>) -> Analysis {
+    analyse(&Sources {
+        records,
+        unfinished: &[],
+        histories,
+    })
+}
+
 /// The device as the workers are told it.
 pub fn named(device: Device) -> spec::Device {
     match device {
@@ -146,7 +225,7 @@ pub fn named(device: Device) -> spec::Device {
     }
 }
 
-fn workers(
+pub(super) fn workers(
     plan: &Plan,
     device: Device,
     runs: usize,
@@ -193,22 +272,25 @@ fn observer<'a>(jobs: &'a [RunJob], setup: &WorkerSetup, log: &LogArgs) -> Box<d
 
 /// Writes the result files, prints the tables, and says how it went.
 fn report(
-    output: &Path,
-    jobs: &[RunJob],
-    mut sweep: SweepSummary,
+    output: &OutputFolder,
+    done: Done,
+    search: Search,
     json: bool,
     log: &LogArgs,
 ) -> Result<Exit, Failure> {
+    let Done { jobs, mut sweep } = done;
     let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
-    let files = ResultFiles::of(output, planned);
-    let (records, summary, written) = loop {
+    let files = ResultFiles::of(output.path(), planned);
+    let (records, summary, analysis, written) = loop {
         let records: Vec<RunRecord> = sweep.done().cloned().collect();
         let summary = summarise(&records);
-        let written = files.write(&records, &summary, sweep.left() > 0)?;
+        let histories = History::read_all(&records, |id| output.run_folder(id))?;
+        let analysis = analysed(&records, &histories);
+        let written = files.write(&records, &summary, &analysis, sweep.left() > 0)?;
         // Another process may have done the last run meanwhile, and written the results of all before this wrote those
         // of some.
-        if !catch_up(&mut sweep, jobs)? {
-            break (records, summary, written);
+        if !catch_up(&mut sweep, &jobs)? {
+            break (records, summary, analysis, written);
         }
     };
     let (interrupted, failed) = (sweep.interrupted, sweep.count(Status::Failed));
@@ -222,9 +304,10 @@ fn report(
         let mut text = [
             results_table(&summary),
             curve(&summary),
-            best_table(&summary),
+            best_table(&summary, &analysis),
         ]
         .join("\n");
+        text.push_str(&search_notes(&analysis, search));
         text.push_str("\nresults:\n");
         text.extend(written.iter().map(|path| format!("  {}\n", path.display())));
         print(&text)?;
@@ -248,4 +331,26 @@ fn report(
     } else {
         Exit::Ok
     })
+}
+
+/// Why each cell has the learning rates that it has, where they were searched for.
+fn search_notes(analysis: &Analysis, search: Search) -> String {
+    let mut text = String::new();
+    let cells = analysis.cells.iter().filter(|_| search != Search::Grid);
+    for cell in cells {
+        let NextRates::Stop(why) = next(cell, search) else {
+            continue;
+        };
+        let width = decades(&cell.optimum).map_or("no interval".to_owned(), |decades| {
+            format!("an interval of {decades:.2} decades")
+        });
+        let (name, lrs) = (&cell.cell, cell.points.len());
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "search of {name}: {lrs} learning rates, {width}; {}",
+            why.reason()
+        );
+    }
+    text
 }

@@ -18,6 +18,7 @@ use crate::record::RecordError;
 use crate::spec::SpecError;
 use crate::sweep::{PrepareError, StudyError, SweepError, WorkerError};
 use crate::train::DeviceError;
+use crate::verify::VerifyError;
 
 /// An error that ended a command.
 #[derive(Debug, Error)]
@@ -52,6 +53,8 @@ pub enum Failure {
     Check(#[from] CheckError),
     #[error(transparent)]
     Child(#[from] ChildError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     #[error("cannot read {}: {source}", path.display())]
     Input { path: PathBuf, source: io::Error },
     #[error("{} is no output folder of lorahost; name the one that a sweep was given with --output", path.display())]
@@ -80,7 +83,8 @@ impl Failure {
                 | PrepareError::Model(ModelError::Torch(_)),
             )
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
-            | Self::Model(ModelError::Torch(_)) => Exit::Failure,
+            | Self::Model(ModelError::Torch(_))
+            | Self::Verify(VerifyError::Failed { .. }) => Exit::Failure,
             Self::Launch(error) if !error.is_usage() => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
@@ -98,6 +102,7 @@ impl Failure {
             | Self::Input { .. }
             | Self::NotAnOutput { .. }
             | Self::NoPlan { .. }
+            | Self::Verify(_)
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(

@@ -16,6 +16,7 @@ mod plan;
 mod plugin;
 mod share;
 mod status;
+mod verify;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -70,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         }
         Some(Subcommands::Generate(args)) => generate::run(args),
         Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
+        Some(Subcommands::Verify(command)) => verify::run(command, &cli.log),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

@@ -22,12 +22,14 @@
 //! reason to begin the run anew.
 
 mod checkpoint;
+mod diagnostics;
 mod error;
 mod event;
 mod figure;
 mod file;
 mod folder;
 mod glance;
+mod history;
 mod lock;
 mod output;
 mod plan;
@@ -35,6 +37,7 @@ mod provenance;
 mod result;
 
 pub use checkpoint::{Checkpoint, Found, Spent, discard as discard_checkpoint};
+pub use diagnostics::{Diagnostics, LayerNorms, Norms};
 pub use error::RecordError;
 pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
@@ -43,6 +46,7 @@ pub use folder::{
     RunRecord, RunState, RunWriter, SpecRecord, is_run, note_crash, read_metrics, state,
 };
 pub use glance::{Glance, Took, glance, took};
+pub use history::{EvaluationPoint, History};
 pub use lock::RunLock;
 pub use output::{OutputFolder, is_output, run_claim, run_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};

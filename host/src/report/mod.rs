@@ -2,6 +2,7 @@
 //!
 //! Nothing here asks a model or a plan: every number comes from records.
 
+pub mod analysis;
 mod curve;
 mod files;
 mod original;
@@ -15,3 +16,6 @@ pub use summary::{
     Best, Bound, CellSummary, Edge, PointSummary, Ratio, RunSummary, Summary, summarise,
 };
 pub use table::{best_table, results_table};
+
+#[cfg(test)]
+pub(crate) use summary::tests as test_support;

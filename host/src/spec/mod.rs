@@ -11,6 +11,7 @@ mod layer;
 mod plan;
 mod run;
 pub mod schema;
+mod search;
 mod select;
 mod series;
 mod settings;
@@ -19,6 +20,7 @@ mod steps;
 pub(crate) mod test_support;
 mod value;
 
+pub(crate) use cell::shown;
 pub use error::SpecError;
 pub use grid::Axis;
 pub use identity::{NUMERICS, RunId};
@@ -29,6 +31,7 @@ pub use run::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, Precision, RunSpec, Save, Schedule, Seeds,
     Selection, TrainSpec, Weights,
 };
+pub use search::Search;
 pub(crate) use select::default_of;
 pub use select::{Catalogue, ComponentEntry, check_parameter};
 pub use value::{Origin, Value};

@@ -16,6 +16,7 @@ use super::kind::{Device, Kind};
 use super::layer::Layer;
 use super::run::{DataSpec, Method, Precision, RunSpec, Save};
 use super::schema::KEYS;
+use super::search::Search;
 use super::select::{Catalogue, require};
 use super::settings::Settings;
 use super::value::Origin;
@@ -43,6 +44,7 @@ pub struct Plan {
     /// Folder of the results. The default is the same for the same experiment.
     pub output: PathBuf,
     pub execution: Execution,
+    pub search: Search,
     /// What a user might not expect of this plan, one sentence each.
     pub notices: Vec<String>,
 }
@@ -163,6 +165,7 @@ impl RawSpec {
             axes,
             output,
             execution: self.execution(),
+            search: self.search(),
             notices,
         })
     }
@@ -325,6 +328,22 @@ impl RawSpec {
             checkpoint_every: self.seconds("run.checkpoint_every"),
             retries: self.number("run.retries").unwrap_or(0),
             heartbeat: self.seconds("run.heartbeat"),
+        }
+    }
+
+    fn search(&self) -> Search {
+        match self.text("search.strategy").as_deref() {
+            Some("bracket") => Search::Bracket {
+                width: self
+                    .values("search.width")
+                    .first()
+                    .and_then(Json::as_f64)
+                    .expect("the schema has a default"),
+                budget: self
+                    .number("search.budget")
+                    .expect("the schema has a default"),
+            },
+            _ => Search::Grid,
         }
     }
 }

@@ -356,6 +356,25 @@ pub const KEYS: &[Key] = &[
         "Seed of the task head's new weights and of what it draws",
     ),
     key(
+        "search.strategy",
+        Kind::Choice(&["grid", "bracket"]),
+        Is(r#""grid""#),
+        "The given learning rates, or as many more as the optimum needs",
+    )
+    .flag("search", "WAY"),
+    key(
+        "search.width",
+        Kind::Float(Positive),
+        Is("0.25"),
+        "Decades of the 90% interval of an optimum at which bracket is content",
+    ),
+    key(
+        "search.budget",
+        Kind::Int(1),
+        Is("12"),
+        "Learning rates of a cell at most, with bracket",
+    ),
+    key(
         "run.device",
         Kind::Device,
         Is(r#""auto""#),
@@ -456,7 +475,7 @@ pub fn listing() -> String {
     let mut text = String::from(
         "Keys of an experiment file (lorahost sweep FILE, --config FILE) and of KEY=VALUE words behind it, with their\n\
          defaults and flags.\n\n\
-         A list makes a key an axis of the experiment, except for run.*: all runs at each of its values. Where numbers\n\
+         A list makes a key an axis of the experiment, except for run.* and search.*: all runs at each of its values. Where numbers\n\
          stand, logspace(START, STOP, COUNT), linspace(START, STOP, COUNT) and range(START, STOP[, STEP]) do too, in\n\
          quotes in a file. On the command line several values stand between commas: train.lr=1e-4,3e-4.\n\
          A component is \"NAME\", \"NAME:KEY=VALUE,...\" or a table with `name`; KIND.PARAMETER sets one parameter of it.\n\
@@ -524,10 +543,11 @@ impl Key {
         self.name.split_once('.').map_or("", |(section, _)| section)
     }
 
-    /// Whether several values are several runs. How and where runs are carried out is not varied.
+    /// Whether several values are several runs. How and where runs are carried out, and how they are chosen, is not
+    /// varied.
     #[must_use]
     pub fn is_axis(&self) -> bool {
-        self.section() != "run"
+        !matches!(self.section(), "run" | "search")
     }
 
     /// Whether the key is without effect on full fine-tuning.

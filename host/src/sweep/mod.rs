@@ -30,6 +30,7 @@ mod prepare;
 mod process;
 mod progress;
 mod queue;
+mod search;
 mod shard;
 mod standing;
 mod stop;
@@ -48,6 +49,7 @@ pub use prepare::{PrepareError, fitting_tokenizer, prepare, prepare_in, tokenize
 pub(crate) use process::{LastWords, SharedChild, describe, end, kill};
 pub use progress::{PlainProgress, TerminalProgress};
 pub use queue::{LEASE, Part, Sharing};
+pub use search::{Next as NextRates, Stopped, decades, next, next_runs};
 pub use shard::{Shard, ShardError};
 pub use standing::{CellStanding, Counts, Pace, Standing, run_folders};
 pub use stop::Stop;

@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::diagnostics::StepNorms;
 use super::setup::Setup;
 use super::trainer::Watch;
 use crate::digest::sha256;
@@ -36,6 +37,8 @@ pub struct Progress {
     pub means: (f64, u64),
     /// Evaluations in a row whose loss lies above the untrained model's.
     pub above_untrained: usize,
+    /// Of the step that an evaluation follows.
+    pub last_step: Option<StepNorms>,
     pub measured: Measured,
 }
 

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod device;
+mod diagnostics;
 mod error;
 mod evaluate;
 mod factors;

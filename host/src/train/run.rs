@@ -6,6 +6,7 @@ use lorahost_plugin_api::protocol::EvaluationPhase;
 use tch::{Kind, Tensor};
 
 use super::checkpoint::{self, Progress};
+use super::diagnostics::Meter;
 use super::evaluate::{Evaluation, evaluate};
 use super::head::HeadPass;
 use super::setup::Setup;
@@ -24,6 +25,7 @@ use crate::sweep::Wish;
 pub fn run(
     spec: &RunSpec,
     setup: &Setup,
+    meter: &Meter,
     resumed: Option<Progress>,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Measured>, TrainError> {
@@ -32,7 +34,7 @@ pub fn run(
     start(setup, steps, watch);
     let mut progress = match resumed {
         Some(progress) => progress,
-        None => begin(spec, setup, watch)?,
+        None => begin(spec, setup, meter, watch)?,
     };
     if boundary(spec, setup, &progress, watch) == Wish::Stop {
         return Ok(None);
@@ -44,6 +46,7 @@ pub fn run(
         let order = data::order(rows, spec.seeds.data, epoch);
         let batches: Vec<&[u32]> = order.chunks(spec.train.batch_size).collect();
         let groups = batches.chunks(spec.train.accumulate);
+        let all = groups.len();
         let mut diverged = None;
         for group in groups.skip(progress.groups) {
             if progress.measured.steps == steps {
@@ -55,9 +58,14 @@ pub fn run(
             if loss.is_some_and(f64::is_finite) {
                 progress.updates += 1;
                 clip(setup, spec.train.grad_clip)?;
+                let evaluated = is_due(spec, step) || step == steps || progress.groups + 1 == all;
+                let before = evaluated.then(|| meter.before_step(setup)).transpose()?;
                 watch
                     .call("optimizer", &spec.optimizer, "step", None)
                     .of(|| setup.optimizer.step(progress.updates, lr))?;
+                progress.last_step = before
+                    .map(|before| meter.after_step(setup, before))
+                    .transpose()?;
             }
             forget_gradients(setup)?;
             progress.groups += 1;
@@ -73,7 +81,7 @@ pub fn run(
                 return Ok(Some(progress.measured));
             }
             if is_due(spec, step) && step < steps {
-                let evaluation = validate(spec, setup, step, epoch, watch)?;
+                let evaluation = validate(spec, setup, meter, &progress, watch)?;
                 if has_diverged(spec, &mut progress, evaluation.as_ref()) {
                     diverged = evaluation;
                     break;
@@ -83,7 +91,7 @@ pub fn run(
                 return Ok(None);
             }
         }
-        if measure_epoch(spec, setup, diverged, &mut progress, watch)? {
+        if measure_epoch(spec, setup, meter, diverged, &mut progress, watch)? {
             break;
         }
         progress.epoch += 1;
@@ -105,6 +113,7 @@ pub fn run(
 fn measure_epoch(
     spec: &RunSpec,
     setup: &Setup,
+    meter: &Meter,
     diverged: Option<Evaluation>,
     progress: &mut Progress,
     watch: &mut Watch<'_>,
@@ -122,7 +131,7 @@ fn measure_epoch(
     let evaluation = if ends {
         diverged
     } else {
-        let evaluation = validate(spec, setup, step, epoch, watch)?;
+        let evaluation = validate(spec, setup, meter, progress, watch)?;
         // The same model was judged before where an evaluation was due after this step.
         ends = !is_due(spec, step) && has_diverged(spec, progress, evaluation.as_ref());
         evaluation
@@ -148,9 +157,14 @@ fn start(setup: &Setup, steps: usize, watch: &mut Watch<'_>) {
 }
 
 /// The untrained model, evaluated.
-fn begin(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Progress, TrainError> {
+fn begin(
+    spec: &RunSpec,
+    setup: &Setup,
+    meter: &Meter,
+    watch: &mut Watch<'_>,
+) -> Result<Progress, TrainError> {
     let description = setup.model.describe();
-    let untrained = validate(spec, setup, 0, 0, watch)?;
+    let untrained = validate(spec, setup, meter, &Progress::default(), watch)?;
     Ok(Progress {
         epoch: 1,
         measured: Measured {
@@ -300,20 +314,23 @@ pub fn packed(
     Ok((packed, batch))
 }
 
-/// Evaluates the validation split, if there is one.
+/// Evaluates the validation split, if there is one, and measures how far the model has moved.
 fn validate(
     spec: &RunSpec,
     setup: &Setup,
-    step: usize,
-    epoch: usize,
+    meter: &Meter,
+    progress: &Progress,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Evaluation>, TrainError> {
+    let (epoch, step) = (progress.epoch, progress.measured.steps);
     let tokens = &setup.tokens.validation;
     if tokens.rows() == 0 {
         return Ok(None);
     }
     around_evaluation(spec, setup, EvaluationPhase::Before, watch)?;
     let evaluation = evaluate(spec, setup, tokens, watch)?;
+    // Of the point that was evaluated, which need not be the one at which the optimizer goes on.
+    let diagnostics = meter.measure(spec, setup, progress)?;
     around_evaluation(spec, setup, EvaluationPhase::After, watch)?;
     watch.tell(Event::Evaluation {
         split: Split::Validation,
@@ -322,6 +339,7 @@ fn validate(
         loss: evaluation.loss,
         metrics: evaluation.metrics.values.clone(),
     });
+    watch.tell(Event::Diagnostics(diagnostics));
     Ok(Some(evaluation))
 }
 

@@ -5,6 +5,7 @@
     reason = "the helpers of tests fail loudly, like tests"
 )]
 
+mod analysis;
 mod bad_input;
 mod catalogue;
 mod catalogue_init;
