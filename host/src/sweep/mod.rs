@@ -26,7 +26,7 @@ mod stop;
 mod tests;
 mod worker;
 
-pub use executor::{Desk, Executor, NoDesk, Outcome, Wish};
+pub use executor::{Desk, Executor, Outcome, Wish};
 pub use job::{FromWorker, Order, RunJob, ToWorker};
 pub use notice::{Notice, Observer, Silent};
 pub use parent::{Care, SweepError, SweepSummary, WorkerSetup, run_plan};
