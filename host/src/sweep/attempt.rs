@@ -42,10 +42,9 @@ impl Floor<'_> {
         for attempt in 0.. {
             let process = match waiting.take() {
                 Some(process) => process,
-                None => match self.start(worker, notices) {
-                    Ok(process) => process,
-                    Err(_) if self.ends_early() => return Ok(Brought::Ended),
-                    Err(error) => return Err(error),
+                None => match self.start_in_the_end(worker, notices)? {
+                    Some(process) => process,
+                    None => return Ok(Brought::Ended),
                 },
             };
             if attempt == 0 {
@@ -91,6 +90,25 @@ impl Floor<'_> {
             }
         }
         Ok(Brought::Ended)
+    }
+
+    /// A fresh worker, tried for as often as a run is; none if the sweep ends before. No run is to blame for a worker that
+    /// something killed before it was ready.
+    fn start_in_the_end(
+        &self,
+        worker: usize,
+        notices: &Sender<Option<Notice>>,
+    ) -> Result<Option<Worker>, SweepError> {
+        let mut tries = 0;
+        loop {
+            match self.start(worker, notices) {
+                Ok(process) => return Ok(Some(process)),
+                Err(_) if self.stops_soon() => return Ok(None),
+                Err(error) if tries == self.setup.care.retries => return Err(error),
+                Err(error) => tracing::warn!("{error}; another one is started"),
+            }
+            tries += 1;
+        }
     }
 }
 

@@ -66,12 +66,11 @@ pub enum Wish {
     Stop,
 }
 
-/// A desk at which nobody sits.
-#[derive(Debug, Clone, Copy)]
-pub struct NoDesk;
-
-impl Desk for NoDesk {
-    fn tell(&mut self, _: Event) {}
+/// Who only listens: nothing is wished, and nothing kept.
+impl<F: FnMut(Event)> Desk for F {
+    fn tell(&mut self, event: Event) {
+        self(event);
+    }
 
     fn wish(&self) -> Wish {
         Wish::GoOn

@@ -40,7 +40,7 @@ mod tests;
 mod worker;
 
 pub use calibrate::products_per_second;
-pub use executor::{Desk, Executor, NoDesk, Outcome, Wish};
+pub use executor::{Desk, Executor, Outcome, Wish};
 pub use follow::{catch_up, follow};
 pub use job::{FromWorker, Order, RunJob, ToWorker};
 pub use notice::{Notice, Observer, Silent};

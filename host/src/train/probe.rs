@@ -15,8 +15,8 @@ use crate::adapter::{LayerInfo, observed};
 use crate::data::{self, TokenSplits};
 use crate::model::{self, Model};
 use crate::plugins::{HeadLoss, Measure, Pass, TaskHead};
+use crate::record::Event;
 use crate::spec::RunSpec;
-use crate::sweep::NoDesk;
 
 /// The model before it has factors, and the batches that training begins with. Without dropout.
 pub struct Probe {
@@ -61,8 +61,8 @@ impl Probe {
 
     fn loss(&self, rows: &[u32], pass: Pass) -> Result<HeadLoss, TrainError> {
         // The call of the init scheme, around these calls of the head, has been announced.
-        let mut nobody = NoDesk;
-        let mut quiet = Watch::new(&mut nobody);
+        let mut ignore = |_: Event| {};
+        let mut quiet = Watch::new(&mut ignore);
         let (tokens, head) = (&self.tokens.train, &self.spec.head);
         let (packed, batch) = packed(
             tokens,

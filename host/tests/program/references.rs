@@ -13,7 +13,7 @@ use lorahost::spec::{
     DataSpec, HeadMode, LoraSpec, Method, ModelSpec, RunSpec, Save, Schedule, Seeds, Selection,
     TrainSpec, Weights,
 };
-use lorahost::sweep::{Executor, RunJob};
+use lorahost::sweep::{Executor, Outcome, RunJob};
 use lorahost::train::Trainer;
 use lorahost_plugin_api::protocol::DataKind;
 use serde::Deserialize;
@@ -186,12 +186,16 @@ pub fn follow(
 
 fn execute(job: &RunJob) -> Result<(Vec<f64>, Measured), Box<dyn Error>> {
     let mut losses = Vec::new();
-    let measured = Trainer::default().execute(job, &mut |event| {
+    let mut hear = |event| {
         if let Event::Step { loss, .. } = event {
             losses.extend(loss);
         }
-    });
-    Ok((losses, measured.map_err(|failure| failure.to_string())?))
+    };
+    let outcome = Trainer::default().execute(job, None, &mut hear);
+    match outcome.map_err(|failure| failure.to_string())? {
+        Outcome::Measured(measured) => Ok((losses, measured)),
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 fn spec(
