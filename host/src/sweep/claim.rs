@@ -309,6 +309,18 @@ impl Note {
     }
 }
 
+/// Removes the claims of runs that are done, which processes left that were killed right after. What cannot be removed
+/// does no harm.
+pub(super) fn tidy(folder: &Path, is_done: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.rsplit_once('.'));
+        if run.is_some_and(|(run, _)| is_done(run)) {
+            remove(&entry.path());
+        }
+    }
+}
+
 /// Has an NFS client forget what it remembers of a folder: that a file is not there, above all. A change that it makes
 /// there itself shows it that others made some.
 ///
@@ -606,6 +618,17 @@ mod tests {
         ));
         let (_, waited) = wait_for(&claims, &path);
         assert!(waited >= ORPHANS_END, "after {waited:?}");
+    }
+
+    #[test]
+    fn claims_of_runs_that_are_done_are_tidied_away_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = claim_path(&folder);
+        std::mem::forget(taken(elsewhere("killed").take(&path).unwrap()));
+        let other = folder.path().join("claims/00000000000000bb");
+        let _claim = taken(elsewhere("alive").take(&other).unwrap());
+        tidy(folder_of(&path), |run| run == "00000000000000aa");
+        assert_eq!(names(&path), ["00000000000000bb.1"]);
     }
 
     #[test]

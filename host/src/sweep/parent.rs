@@ -14,10 +14,12 @@ use std::{
 use super::{
     Notice, Observer, RunJob, Sharing, Stop,
     attempt::Brought,
+    claim::tidy,
     keeper::Keeper,
     process::{Handle, Worker, locked},
     queue::{Next, Queue},
 };
+use crate::atomic::folder_of;
 use crate::record::{RecordError, RunRecord, RunState, Status, state};
 
 /// How often the wish to stop is looked at.
@@ -171,6 +173,15 @@ pub fn run_plan(
     });
     if let Some(error) = locked(&floor.broken).take() {
         return Err(error);
+    }
+    let done: HashSet<&str> = records
+        .iter()
+        .flatten()
+        .filter(|record| record.result.status != Status::Failed)
+        .map(|record| record.spec.id.as_str())
+        .collect();
+    if let Some(job) = jobs.first() {
+        tidy(folder_of(&job.claim), |run| done.contains(run));
     }
     let interrupted = stop.requested() && records.iter().any(Option::is_none);
     Ok(SweepSummary {
