@@ -245,6 +245,16 @@ impl Linear {
         &self.weight
     }
 
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The full name of the bias, whether there is one or not.
+    #[must_use]
+    pub fn bias_name(&self) -> &str {
+        &self.bias_name
+    }
+
     #[must_use]
     pub fn fan_in(&self) -> i64 {
         self.weight.size()[1]

@@ -1,9 +1,10 @@
-//! LoRA on linear layers: the layer itself, which layers are chosen, and what training sees of them.
+//! LoRA on linear layers: the layer itself, which layers are chosen, what training sees of them, and PEFT's files.
 
 mod error;
 mod linear;
 mod observer;
 mod parameter;
+pub mod peft;
 mod targets;
 
 pub use error::AdapterError;

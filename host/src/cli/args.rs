@@ -118,6 +118,8 @@ pub enum Subcommands {
     Model(ModelCommand),
     /// Write text with a decoder, or with one that a run has trained
     Generate(GenerateArgs),
+    /// Write what a run has learnt for other programs: PEFT, transformers, vLLM
+    Export(ExportArgs),
     /// Look at data: columns, classes, lengths
     #[command(subcommand)]
     Data(DataCommand),
@@ -131,9 +133,12 @@ pub enum Subcommands {
 /// What `generate` takes.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// A model, as `--model` takes it, or the folder of a run that kept its weights: DIR/runs/ID
-    #[arg(value_name = "MODEL|RUN")]
+    /// A model, as `--model` takes it, the folder of a run that kept its weights (DIR/runs/ID), or that of a PEFT adapter
+    #[arg(value_name = "MODEL|RUN|ADAPTER")]
     pub model: String,
+    /// The model that an adapter is for, where it is elsewhere than the adapter says
+    #[arg(long = "model", value_name = "PATH")]
+    pub base: Option<String>,
     /// Text to go on with
     #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
     pub prompt: Option<String>,
@@ -161,6 +166,40 @@ pub struct GenerateArgs {
     /// Where to compute: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: Device,
+}
+
+/// What `export` takes.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The folder of a run that kept its weights: DIR/runs/ID
+    pub run: String,
+    /// The folder to make
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The whole model with LoRA merged, in place of the adapter
+    #[arg(long)]
+    pub merged: bool,
+    /// The whole model of full fine-tuning
+    #[arg(long, conflicts_with = "merged")]
+    pub full: bool,
+    /// Type of the numbers in the files
+    #[arg(long, value_name = "TYPE", default_value = "fp32")]
+    pub dtype: Dtype,
+    /// Keep the rules of a program that serves adapters
+    #[arg(long = "for", value_name = "PROGRAM", conflicts_with_all = ["merged", "full"])]
+    pub server: Option<ServerName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Fp32,
+    Bf16,
+    Fp16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServerName {
+    Vllm,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

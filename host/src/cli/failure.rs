@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::exit::Exit;
 use crate::check::{CheckError, ChildError};
 use crate::data::DataError;
+use crate::export::ExportError;
 use crate::generate::GenerateError;
 use crate::hub::HubError;
 use crate::kit::KitError;
@@ -44,6 +45,8 @@ pub enum Failure {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
     Child(#[from] ChildError),
@@ -69,6 +72,7 @@ impl Failure {
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
+            Self::Export(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
                 Exit::Failure
             }
@@ -79,6 +83,7 @@ impl Failure {
             | Self::Model(_)
             | Self::Device(_)
             | Self::Generate(_)
+            | Self::Export(_)
             | Self::Input { .. }
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)

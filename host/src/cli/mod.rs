@@ -6,6 +6,7 @@ pub mod exit;
 mod check;
 mod data;
 mod experiment;
+mod export;
 mod failure;
 mod generate;
 mod kit;
@@ -63,6 +64,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
             model::inspect(path, *json)
         }
         Some(Subcommands::Generate(args)) => generate::run(args),
+        Some(Subcommands::Export(args)) => export::run(args),
         Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;

@@ -15,6 +15,7 @@ pub(crate) mod test_support;
 mod value;
 
 pub use error::SpecError;
+pub(crate) use identity::portable;
 pub use identity::{NUMERICS, RunId};
 pub use kind::Device;
 pub use layer::Layer;

@@ -195,7 +195,7 @@ pub enum Save {
 }
 
 /// Seeds of the named random streams, one a purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seeds {
     /// LoRA factors, and the weights of a model that starts at random.

@@ -1,0 +1,243 @@
+//! From a path to a model, and to what was learnt on it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tch::Device;
+
+use super::TrainedError;
+use crate::adapter::peft::{PeftFolder, is_peft_folder};
+use crate::hub::{resolve_model, resolve_recorded_model};
+use crate::model::{KeptHead, Model, Options};
+use crate::record::{RunRecord, RunState, is_run, state};
+use crate::spec::{Save, Seeds, Weights};
+use crate::train::{ADAPTER_FILE, MODEL_FOLDER};
+
+/// What a path names.
+#[derive(Debug)]
+pub enum Trained {
+    /// A model as it is: its folder, or `builtin:NAME`.
+    Model { path: String },
+    /// A run that is done and kept its weights.
+    Run(Box<KeptRun>),
+    /// A PEFT adapter with the model that it is for.
+    Adapter(Box<AdapterOnBase>),
+}
+
+#[derive(Debug)]
+pub struct KeptRun {
+    /// The run's own folder, absolute.
+    pub folder: PathBuf,
+    pub record: RunRecord,
+    pub kept: Kept,
+}
+
+/// What a run kept.
+#[derive(Debug)]
+pub enum Kept {
+    Adapter {
+        file: PathBuf,
+        /// Where the model lies that it was trained on.
+        base: String,
+    },
+    Full {
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug)]
+pub struct AdapterOnBase {
+    pub folder: PathBuf,
+    pub peft: PeftFolder,
+    /// As it is named: a path, an id on the hub, `builtin:NAME`.
+    pub base: String,
+    /// Where it lies.
+    base_path: String,
+}
+
+impl Trained {
+    /// Finds what `path` names: the folder of a run, that of a PEFT adapter, or else a model as `--model` takes it.
+    /// `base` names the model that an adapter is for, where its own configuration is not to say it.
+    ///
+    /// # Errors
+    /// What is absent, not done, kept no weights or is malformed.
+    pub fn find(path: &str, base: Option<&str>) -> Result<Self, TrainedError> {
+        let folder = Path::new(path);
+        if is_run(folder) {
+            refuse_base(path, base)?;
+            return KeptRun::open(folder).map(|run| Self::Run(Box::new(run)));
+        }
+        if is_peft_folder(folder) {
+            let adapter = AdapterOnBase::open(folder, base)?;
+            return Ok(Self::Adapter(Box::new(adapter)));
+        }
+        refuse_base(path, base)?;
+        let path = resolve_model(path)?;
+        Ok(Self::Model { path })
+    }
+
+    /// Where the model lies: of an adapter, that which it is for.
+    #[must_use]
+    pub fn model_path(&self) -> String {
+        match self {
+            Self::Model { path } => path.clone(),
+            Self::Run(run) => match &run.kept {
+                Kept::Adapter { base, .. } => base.clone(),
+                Kept::Full { folder } => folder.display().to_string(),
+            },
+            Self::Adapter(adapter) => adapter.base_path.clone(),
+        }
+    }
+
+    /// Opens the model, without a head and without what an adapter adds to it.
+    ///
+    /// # Errors
+    /// Files that are absent, malformed or do not fit each other.
+    pub fn open(&self, device: Device) -> Result<Model, TrainedError> {
+        let path = self.model_path();
+        let plain = options(Weights::Pretrained, Seeds::default(), device);
+        match self {
+            Self::Model { .. } => Ok(Model::open(&path, plain)?),
+            Self::Run(run) => {
+                let spec = &run.record.spec.spec;
+                let options = match run.kept {
+                    Kept::Adapter { .. } => options(spec.model.weights, spec.seeds, device),
+                    Kept::Full { .. } => plain,
+                };
+                Model::open(&path, options).map_err(|source| TrainedError::Base {
+                    folder: run.folder.clone(),
+                    model: spec.model.path.clone(),
+                    source: Box::new(source),
+                })
+            }
+            Self::Adapter(adapter) => {
+                Model::open(&path, plain).map_err(|error| adapter.without_base(&error.to_string()))
+            }
+        }
+    }
+
+    /// Puts on `model`, which [`Trained::open`] gave and which has its head by now, what an adapter adds. Returns the
+    /// full names of the parameters that are the adapter's own.
+    ///
+    /// # Errors
+    /// An adapter that does not fit the model.
+    pub fn complete(&self, model: &mut Model) -> Result<BTreeSet<String>, TrainedError> {
+        Ok(match self {
+            Self::Run(run) => match &run.kept {
+                Kept::Adapter { file, .. } => model.load_adapter(file)?.into_iter().collect(),
+                Kept::Full { .. } => BTreeSet::new(),
+            },
+            Self::Adapter(adapter) => model.load_peft(&adapter.peft, 0.0)?,
+            Self::Model { .. } => BTreeSet::new(),
+        })
+    }
+}
+
+impl KeptRun {
+    /// Opens the folder of a run.
+    ///
+    /// # Errors
+    /// A run that is not done or kept no weights.
+    pub fn open(folder: &Path) -> Result<Self, TrainedError> {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let record = match state(&folder)? {
+            RunState::Done(record) => *record,
+            RunState::Unfinished(why) => return Err(TrainedError::Unfinished { folder, why }),
+            RunState::Absent => {
+                let why = "its folder is empty".to_owned();
+                return Err(TrainedError::Unfinished { folder, why });
+            }
+        };
+        let kept = match record.spec.spec.train.save {
+            Save::None => return Err(TrainedError::NothingSaved { folder }),
+            Save::Full => Kept::Full {
+                folder: existing(&folder, MODEL_FOLDER)?,
+            },
+            Save::Adapter => {
+                let commit = record.result.provenance.revisions.model.as_deref();
+                Kept::Adapter {
+                    file: existing(&folder, ADAPTER_FILE)?,
+                    base: resolve_recorded_model(&record.spec.spec.model.path, commit)?,
+                }
+            }
+        };
+        Ok(Self {
+            folder,
+            record,
+            kept,
+        })
+    }
+
+    /// The head that was trained, where the run kept an adapter that says so.
+    ///
+    /// # Errors
+    /// An unreadable or malformed file.
+    pub fn head(&self) -> Result<Option<KeptHead>, TrainedError> {
+        match &self.kept {
+            Kept::Adapter { file, .. } => Ok(Model::kept_head(file)?),
+            Kept::Full { .. } => Ok(None),
+        }
+    }
+}
+
+impl AdapterOnBase {
+    fn open(folder: &Path, base: Option<&str>) -> Result<Self, TrainedError> {
+        let peft = PeftFolder::open(folder)?;
+        // Where the user names the model, the adapter's own commit is of another place.
+        let commit = peft.config.revision.clone().filter(|_| base.is_none());
+        let own = peft.config.base.clone().filter(|own| !own.is_empty());
+        let base = base.map(str::to_owned).or(own);
+        let mut adapter = Self {
+            folder: folder.to_owned(),
+            peft,
+            base: base.ok_or_else(|| TrainedError::NoBase {
+                folder: folder.to_owned(),
+            })?,
+            base_path: String::new(),
+        };
+        let found = match commit {
+            Some(commit) => resolve_recorded_model(&adapter.base, Some(&commit)),
+            None => resolve_model(&adapter.base),
+        };
+        adapter.base_path = found.map_err(|error| adapter.without_base(&error.to_string()))?;
+        Ok(adapter)
+    }
+
+    fn without_base(&self, reason: &str) -> TrainedError {
+        TrainedError::AdapterBase {
+            folder: self.folder.clone(),
+            model: self.base.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn refuse_base(path: &str, base: Option<&str>) -> Result<(), TrainedError> {
+    match base {
+        None => Ok(()),
+        Some(_) => Err(TrainedError::NoUseForBase {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn options(weights: Weights, seeds: Seeds, device: Device) -> Options {
+    Options {
+        weights,
+        dropout: None,
+        device,
+        seeds,
+    }
+}
+
+/// What a run should have kept.
+fn existing(folder: &Path, name: &str) -> Result<PathBuf, TrainedError> {
+    let path = folder.join(name);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(TrainedError::NothingSaved {
+            folder: folder.to_owned(),
+        })
+    }
+}
