@@ -324,6 +324,19 @@ impl Linear {
         weight.f_addmm(&b.f_contiguous()?, &lora.a.f_detach()?)
     }
 
+    /// Makes W + s B A the layer's own weight; the factors are gone.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn merge(&mut self) -> Result<(), TchError> {
+        if self.lora.is_some() {
+            let merged = tch::no_grad(|| self.merged())?;
+            let _ = tch::no_grad(|| self.weight.f_copy_(&merged))?;
+            self.lora = None;
+        }
+        Ok(())
+    }
+
     /// The layer's own parameters, frozen ones too; `index` is the pair's number.
     #[must_use]
     pub fn parameters(&self, index: usize) -> Vec<Parameter> {

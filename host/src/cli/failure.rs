@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::exit::Exit;
 use crate::check::{CheckError, ChildError};
 use crate::data::DataError;
+use crate::eval::EvalError;
 use crate::export::ExportError;
 use crate::generate::GenerateError;
 use crate::hub::HubError;
@@ -18,6 +19,7 @@ use crate::record::RecordError;
 use crate::spec::SpecError;
 use crate::sweep::{PrepareError, SweepError, WorkerError};
 use crate::train::DeviceError;
+use crate::trained::TrainedError;
 
 /// An error that ended a command.
 #[derive(Debug, Error)]
@@ -45,7 +47,11 @@ pub enum Failure {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Trained(#[from] TrainedError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -72,7 +78,9 @@ impl Failure {
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
             | Self::Model(ModelError::Torch(_)) => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
+            Self::Eval(error) if error.is_failure() => Exit::Failure,
             Self::Export(error) if error.is_failure() => Exit::Failure,
+            Self::Trained(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
                 Exit::Failure
             }
@@ -83,7 +91,9 @@ impl Failure {
             | Self::Model(_)
             | Self::Device(_)
             | Self::Generate(_)
+            | Self::Eval(_)
             | Self::Export(_)
+            | Self::Trained(_)
             | Self::Input { .. }
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)

@@ -7,27 +7,23 @@ use std::path::Path;
 use tch::Tensor;
 
 use super::{ExportError, Server, vllm};
-use crate::adapter::peft::{About, CONFIG_FILE, PREFIX, PeftContent, WEIGHTS_FILE, adapter_config};
+use crate::adapter::peft::{
+    About, CONFIG_FILE, PREFIX, PeftContent, TASKS, WEIGHTS_FILE, adapter_config,
+};
 use crate::model::{KeptHead, Model, ModelError, Precision, write_tensors};
 use crate::trained::KeptRun;
 
-/// PEFT's `task_type` by the layout of the head.
-const TASKS: [(&str, &str); 3] = [
-    ("pooled", "SEQ_CLS"),
-    ("tokens", "TOKEN_CLS"),
-    ("causal", "CAUSAL_LM"),
-];
-
 /// An adapter before it is written.
-pub(super) struct Files {
-    content: PeftContent,
+pub struct Files {
+    pub content: PeftContent,
     pub about: About,
-    pub head: KeptHead,
+    /// None where the adapter is for no head of the model.
+    pub head: Option<KeptHead>,
 }
 
 impl Files {
     /// What the files of `run` hold; `model` is the run's at its end, `learnt` are the parameters that it kept.
-    pub fn of(
+    pub(super) fn of(
         run: &KeptRun,
         model: &Model,
         head: KeptHead,
@@ -46,21 +42,25 @@ impl Files {
                 "{base} is a model that only lorahost has: export --merged makes a model for other programs"
             ));
         }
-        let task = TASKS.iter().find(|(layout, _)| *layout == head.layout);
+        let task = TASKS.iter().find(|(_, layout)| *layout == head.layout);
         let about = About {
             base: place(base),
             revision: run.record.result.provenance.revisions.model.clone(),
-            task: task.map(|(_, task)| *task),
+            task: task.map(|(task, _)| *task),
             dropout: spec.lora.as_ref().map_or(0.0, |lora| lora.dropout),
             fan_in_fan_out: model.has_transposed_factors(),
         };
         Ok(Self {
             content,
             about,
-            head,
+            head: Some(head),
         })
     }
 
+    /// Writes both files into the folder `inside`, which is there.
+    ///
+    /// # Errors
+    /// Where one cannot be written; numbers beyond what `precision` has.
     pub fn write(&self, inside: &Path, precision: Precision) -> Result<(), ModelError> {
         let path = inside.join(CONFIG_FILE);
         let config = adapter_config(&self.content, &self.about);
@@ -94,7 +94,7 @@ impl Files {
 }
 
 /// The base as others find it from wherever they are: an id as it is, a folder by its whole path.
-fn place(base: &str) -> String {
+pub(crate) fn place(base: &str) -> String {
     match Path::new(base).canonicalize() {
         Ok(path) => path.display().to_string(),
         Err(_) => base.to_owned(),

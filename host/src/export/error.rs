@@ -18,6 +18,10 @@ pub enum ExportError {
         "{path} is a model and no run: export takes the folder of a run that kept its weights, DIR/runs/ID"
     )]
     NotARun { path: String },
+    #[error(
+        "{path} is no PEFT adapter, a folder with adapter_config.json and adapter_model.safetensors"
+    )]
+    NotAnAdapter { path: String },
     #[error("the run {} was full fine-tuning, which has no adapter: use --full", folder.display())]
     FullFineTuning { folder: PathBuf },
     #[error("the run {} was LoRA: use --merged for its whole model", folder.display())]
@@ -39,6 +43,8 @@ pub enum ExportError {
     RandomBase { folder: PathBuf },
     #[error("vLLM would not serve this adapter: {}", problems.join("; "))]
     NotForVllm { problems: Vec<String> },
+    #[error("{} cannot be used: {reason}", path.display())]
+    Provenance { path: PathBuf, reason: String },
     #[error("{} is there already: export makes a new folder", folder.display())]
     Exists { folder: PathBuf },
     #[error("cannot write {}: {source}", folder.display())]

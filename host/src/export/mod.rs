@@ -7,6 +7,8 @@ mod provenance;
 mod vllm;
 mod write;
 
+pub use adapter::Files;
+pub(crate) use adapter::place;
 pub use error::ExportError;
-pub use provenance::PROVENANCE_FILE;
+pub use provenance::{Exported, PROVENANCE_FILE};
 pub use write::{Form, Request, Server, Written, export};

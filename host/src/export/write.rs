@@ -129,7 +129,7 @@ impl Content {
 
     fn head(&self) -> Option<&KeptHead> {
         match self {
-            Self::Adapter(files) => Some(&files.head),
+            Self::Adapter(files) => files.head.as_ref(),
             Self::Merged { head, .. } => Some(head),
             Self::Copied(_) => None,
         }

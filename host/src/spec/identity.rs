@@ -59,7 +59,7 @@ impl RunSpec {
     #[must_use]
     pub fn identity(&self, model_sha256: &str, data_sha256: &str) -> RunId {
         let mut spec = portable(self);
-        replace(&mut spec["model"], &["path"], model_sha256);
+        replace(&mut spec["model"], &["path", "adapter"], model_sha256);
         replace(
             &mut spec["data"],
             &["path", "train_file", "validation_file", "test_file"],

@@ -15,6 +15,7 @@ use super::run::{DataSpec, Method, RunSpec, Save};
 use super::schema::{Fallback, KEYS, Key};
 use super::select::{Catalogue, select};
 use super::value::Origin;
+use crate::adapter::peft::{AdapterConfig, PeftFolder};
 use crate::digest::sha256;
 
 /// More runs than that are taken for a mistake.
@@ -89,6 +90,7 @@ impl RawSpec {
             notices.extend(self.without_effect());
         }
         limit(&methods, &dimensions)?;
+        let adapters = self.adapters()?;
 
         let mut known = BTreeSet::new();
         let mut runs: Vec<(RunSpec, String)> = Vec::new();
@@ -101,6 +103,7 @@ impl RawSpec {
                 let mut spec = run_spec(method, &point);
                 spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
                 spec.train.check_warmup(spec.data.train_size)?;
+                self.go_on(&mut spec, &adapters);
                 if known.insert(fingerprint(&spec)) {
                     let varying = point
                         .iter()
@@ -142,6 +145,51 @@ impl RawSpec {
             .expect("the schema's keys are the fields of the data's part of a run");
         spec.arrange(kind);
         spec
+    }
+
+    /// The adapters that runs go on from, by their folders.
+    fn adapters(&self) -> Result<Adapters, SpecError> {
+        let folders = self.values("model.adapter");
+        let given = self.layers[1..].iter().flat_map(Layer::origins);
+        let mut own = given.filter(|(key, ..)| {
+            matches!(
+                key.name,
+                "lora.rank" | "lora.targets" | "lora.init_scale_a" | "init" | "alpha"
+            )
+        });
+        if let (false, Some((_, key, origin))) = (folders.is_empty(), own.next()) {
+            let origin = origin.clone();
+            return Err(SpecError::OfTheAdapter { key, origin });
+        }
+        let folders = folders.iter().filter_map(Json::as_str).map(PathBuf::from);
+        let read = |folder: PathBuf| {
+            let config = PeftFolder::open(&folder)?.config;
+            let sha256 = PeftFolder::sha256(&folder)?;
+            Ok((folder, Adapter { config, sha256 }))
+        };
+        folders.map(read).collect()
+    }
+
+    /// Makes of a run one that goes on from its adapter, if it has one: neither init scheme nor alpha policy is asked,
+    /// and the rank is what the adapter's configuration has for most layers.
+    fn go_on(&self, spec: &mut RunSpec, adapters: &Adapters) {
+        let folder = spec.model.adapter.as_ref();
+        let Some(Adapter { config, sha256 }) = folder.and_then(|folder| adapters.get(folder))
+        else {
+            return;
+        };
+        spec.model.adapter_sha256 = Some(sha256.clone());
+        spec.init = None;
+        spec.alpha = None;
+        if let Some(lora) = &mut spec.lora {
+            lora.rank = usize::try_from(config.rank).unwrap_or(1);
+            if !self.layers[1..]
+                .iter()
+                .any(|layer| layer.get("lora.dropout").is_some())
+            {
+                lora.dropout = config.dropout;
+            }
+        }
     }
 
     /// What the user said of LoRA, in an experiment without it.
@@ -271,6 +319,14 @@ impl RawSpec {
         }
     }
 }
+
+/// An adapter that runs go on from.
+struct Adapter {
+    config: AdapterConfig,
+    sha256: String,
+}
+
+type Adapters = BTreeMap<PathBuf, Adapter>;
 
 /// A key and the values it takes in this experiment, one or several.
 struct Dimension {

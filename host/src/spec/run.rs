@@ -68,6 +68,12 @@ pub struct ModelSpec {
     /// Replaces every dropout probability of the model's `config.json`. Like every dropout it is rounded to a multiple
     /// of 2^-16: below 2^-17 there is none.
     pub dropout: Option<f64>,
+    /// The folder of a PEFT adapter that the run goes on from: LoRA with its factors, full fine-tuning with them merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
+    /// sha256 of that adapter, in hexadecimal; part of the identity, as its place is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

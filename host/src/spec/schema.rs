@@ -90,6 +90,13 @@ pub const KEYS: &[Key] = &[
     )
     .flag("dropout", "P"),
     key(
+        "model.adapter",
+        Kind::Path,
+        Unset("none"),
+        "PEFT adapter that LoRA goes on from, with its ranks, scales and layers; full fine-tuning has it merged",
+    )
+    .flag("adapter", "FOLDER"),
+    key(
         "data.path",
         Kind::Path,
         Builtin("builtin:topics"),

@@ -33,6 +33,8 @@ pub(crate) fn run_spec(rank: Option<usize>, lr: f64, seed: u64) -> RunSpec {
             path: "builtin:tiny-bert".to_owned(),
             weights: Weights::Pretrained,
             dropout: None,
+            adapter: None,
+            adapter_sha256: None,
         },
         data: DataSpec {
             kind: DataKind::Classes,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 
 use super::TrainedError;
-use crate::adapter::peft::{PeftFolder, is_peft_folder};
+use crate::adapter::peft::{PeftFolder, TASKS, is_peft_folder};
 use crate::hub::{resolve_model, resolve_recorded_model};
 use crate::model::{KeptHead, Model, Options};
 use crate::record::{RunRecord, RunState, is_run, state};
@@ -201,6 +201,37 @@ impl AdapterOnBase {
         };
         adapter.base_path = found.map_err(|error| adapter.without_base(&error.to_string()))?;
         Ok(adapter)
+    }
+
+    /// The head that the adapter is for, by its task: on `model`, which is its base. None where the task is of no head
+    /// that the model has.
+    ///
+    /// # Errors
+    /// A configuration of the model that the head does not fit.
+    pub fn head(&self, model: &Model) -> Result<Option<KeptHead>, TrainedError> {
+        let task = self.peft.config.task.as_deref();
+        let known = TASKS.iter().find(|(name, _)| Some(*name) == task);
+        let layout = known.and_then(|(_, layout)| model.architecture().layout(layout).ok());
+        let Some(layout) = layout else {
+            return Ok(None);
+        };
+        let described = (layout.describe)(model.config(), 1)?;
+        let last = described.layers.last().map(|layer| layer.name.as_str());
+        let outputs = last.and_then(|last| self.peft.rows_of(last));
+        let names = model.config().present("id2label");
+        let named = names
+            .and_then(|names| names.as_object())
+            .map(|names| names.len() as i64);
+        Ok(Some(KeptHead {
+            layout: layout.name.to_owned(),
+            outputs: if described.has_labels() {
+                // transformers has two labels where nothing is said.
+                outputs.or(named).unwrap_or(2)
+            } else {
+                model.vocabulary()
+            },
+            labels: Vec::new(),
+        }))
     }
 
     fn without_base(&self, reason: &str) -> TrainedError {

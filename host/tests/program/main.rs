@@ -23,6 +23,7 @@ mod measured;
 mod minilm;
 mod model_inspect;
 mod optimizers;
+mod peft;
 mod plugin_files;
 mod real_text;
 mod references;

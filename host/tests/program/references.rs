@@ -213,6 +213,8 @@ fn spec(
             path: model.display().to_string(),
             weights: Weights::Pretrained,
             dropout: Some(0.0),
+            adapter: None,
+            adapter_sha256: None,
         },
         data: no_data(task.kind()),
         lora: lora.then(|| LoraSpec {

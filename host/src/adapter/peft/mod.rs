@@ -23,3 +23,10 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 /// What stands before every module path in the weights.
 pub const PREFIX: &str = "base_model.model.";
+
+/// PEFT's `task_type` and the layout of the model's head that it means.
+pub const TASKS: [(&str, &str); 3] = [
+    ("SEQ_CLS", "pooled"),
+    ("TOKEN_CLS", "tokens"),
+    ("CAUSAL_LM", "causal"),
+];

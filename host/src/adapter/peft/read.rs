@@ -159,6 +159,16 @@ impl PeftFolder {
         })
     }
 
+    /// The first dimension of the parameter `name`, where the file has it whole or, of a weight, LoRA's B for it.
+    #[must_use]
+    pub fn rows_of(&self, module: &str) -> Option<i64> {
+        let ends = ["weight", "bias", "lora_B.weight"];
+        let mut shapes = ends
+            .iter()
+            .filter_map(|end| self.weights.shape(&format!("{PREFIX}{module}.{end}")));
+        shapes.find_map(|shape| shape.first().copied())
+    }
+
     /// What does not fit, about this file.
     #[must_use]
     pub fn misfit(&self, problems: Vec<String>) -> PeftError {
