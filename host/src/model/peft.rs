@@ -152,13 +152,20 @@ impl Model {
         }
         let config = &folder.config;
         let prefix = self.architecture().prefix;
-        let lacking = linears.iter().filter(|linear| {
-            let name = linear.name();
-            let bare = name.strip_prefix(prefix).unwrap_or(name);
-            let has = layers.iter().any(|layer| layer.module == name);
-            !has && !linear.is_tied() && (config.targets(name) || config.targets(bare))
+        // Norms and tables too: a file of linear layers' factors has none for them.
+        let modules = self.parts().into_iter().filter_map(|part| match part {
+            Part::Linear(linear) => (!linear.is_tied()).then(|| linear.name().to_owned()),
+            other => {
+                let parameter = other.parameters(0).into_iter().next()?.name;
+                Some(parameter.rsplit_once('.')?.0.to_owned())
+            }
         });
-        let lacking: Vec<String> = lacking.map(|linear| linear.name().to_owned()).collect();
+        let lacking = modules.filter(|name| {
+            let bare = name.strip_prefix(prefix).unwrap_or(name);
+            let has = layers.iter().any(|layer| layer.module == *name);
+            !has && (config.targets(name) || config.targets(bare))
+        });
+        let lacking: Vec<String> = lacking.collect();
         let kinds = [
             ("that fit no linear layer of the model", unfit),
             ("on layers whose weight is another module's own", tied),

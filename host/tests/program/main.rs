@@ -24,6 +24,7 @@ mod minilm;
 mod model_inspect;
 mod optimizers;
 mod peft;
+mod peft_bad;
 mod plugin_files;
 mod real_text;
 mod references;

@@ -34,8 +34,9 @@ pub enum PeftError {
     },
     #[error("{} is not served: {}", path.display(), what.join("; "))]
     Unsupported { path: PathBuf, what: Vec<String> },
-    #[error("{} cannot be used: {reason}", path.display())]
-    Weights { path: PathBuf, reason: String },
+    /// The reason names the file.
+    #[error("{reason}")]
+    Weights { reason: String },
     #[error("{} does not fit: {}", path.display(), problems.join("; "))]
     Misfit {
         path: PathBuf,

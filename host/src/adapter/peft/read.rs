@@ -191,10 +191,7 @@ impl PeftFolder {
     fn tensor(&self, name: &str) -> Result<Tensor, PeftError> {
         let read = self.weights.tensor(name);
         let read = read.unwrap_or_else(|| Err(format!("there is no `{}`", shown(name))));
-        read.map_err(|reason| PeftError::Weights {
-            path: self.weights_path.clone(),
-            reason,
-        })
+        read.map_err(|reason| self.misfit(vec![reason]))
     }
 }
 
