@@ -1,6 +1,6 @@
 //! Files that are there whole or not at all.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::path::Path;
 
@@ -29,6 +29,33 @@ pub fn write(
     sync_folder(folder)
 }
 
+/// Puts the folder that `fill` fills at `folder` in one step: a temporary folder beside it, rename. Folders above it are
+/// made; one that is there already, be it empty, is an error.
+///
+/// # Errors
+/// What `fill` reports; what the file system does, as `failed` has it. `folder` is then not there.
+pub fn write_folder<E>(
+    folder: &Path,
+    failed: impl Fn(io::Error) -> E,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    if folder.exists() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let parent = folder_of(folder);
+    fs::create_dir_all(parent).map_err(&failed)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .permissions(shared(0o777))
+        .tempdir_in(parent)
+        .map_err(&failed)?;
+    fill(temporary.path())?;
+    fs::rename(temporary.path(), folder).map_err(&failed)?;
+    // Renamed away: there is nothing left to remove.
+    let _ = temporary.keep();
+    sync_folder(parent).map_err(failed)
+}
+
 /// Makes the names in `folder` survive a loss of power.
 ///
 /// # Errors
@@ -54,7 +81,6 @@ pub fn shared(mode: u32) -> Permissions {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
@@ -72,6 +98,29 @@ mod tests {
             metadata.permissions().mode()
         };
         assert_eq!(mode("file"), mode("plain"));
+    }
+
+    #[test]
+    fn a_folder_appears_whole_or_not_at_all() {
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("deep/made");
+        let same = |error: io::Error| error.to_string();
+        let half = write_folder(&folder, same, |inside| {
+            fs::write(inside.join("a"), "half").map_err(same)?;
+            Err("no more".to_owned())
+        });
+        assert_eq!(half.unwrap_err(), "no more");
+        let left = || fs::read_dir(above.path().join("deep")).unwrap().count();
+        assert_eq!(left(), 0);
+        let fill = |inside: &Path| fs::write(inside.join("a"), "all").map_err(same);
+        write_folder(&folder, same, fill).unwrap();
+        assert_eq!(fs::read(folder.join("a")).unwrap(), b"all");
+        assert!(
+            write_folder(&folder, same, fill)
+                .unwrap_err()
+                .contains("exists")
+        );
+        assert_eq!(left(), 1);
     }
 
     #[test]

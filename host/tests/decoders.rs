@@ -187,7 +187,7 @@ fn an_adapter_that_does_not_fit_is_refused() -> Outcome {
     model.attach(layer[0].index, Factors::new(a, b, 0.5))?;
     model.build_head("pooled", LABELS)?;
     model.train(Method::Lora, HeadMode::Train);
-    model.save_adapter(&file)?;
+    model.save_adapter(&file, &[])?;
 
     let (mut other, _) = open("llama")?;
     other.build_head("causal", 1)?;

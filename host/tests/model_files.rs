@@ -285,7 +285,7 @@ fn an_adapter_file_holds_what_learns() -> Outcome {
     model.train(Method::Lora, HeadMode::Train);
     let scratch = tempfile::tempdir()?;
     let path = scratch.path().join("adapter.safetensors");
-    model.save_adapter(&path)?;
+    model.save_adapter(&path, &[])?;
     let bytes = fs::read(&path)?;
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
     let extra = metadata.metadata().clone().ok_or("no metadata")?;
@@ -296,7 +296,7 @@ fn an_adapter_file_holds_what_learns() -> Outcome {
         0.5
     );
     let again = scratch.path().join("again.safetensors");
-    model.save_adapter(&again)?;
+    model.save_adapter(&again, &[])?;
     assert!(fs::read(&again)? == bytes, "equal adapters are equal files");
     let names = metadata.offset_keys();
     // A, B, A0 and B0 of 12 layers, weight and bias of two head layers.

@@ -282,6 +282,16 @@ impl Linear {
         &self.weight
     }
 
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The full name of the bias, whether there is one or not.
+    #[must_use]
+    pub fn bias_name(&self) -> &str {
+        &self.bias_name
+    }
+
     #[must_use]
     pub fn fan_in(&self) -> i64 {
         self.weight.size()[1]
@@ -349,6 +359,19 @@ impl Linear {
         };
         let b = lora.b.f_detach()?.f_mul_scalar(lora.scale)?;
         weight.f_addmm(&b.f_contiguous()?, &lora.a.f_detach()?)
+    }
+
+    /// Makes W + s B A the layer's own weight; the factors are gone.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn merge(&mut self) -> Result<(), TchError> {
+        if self.lora.is_some() {
+            let merged = tch::no_grad(|| self.merged())?;
+            let _ = tch::no_grad(|| self.weight.f_copy_(&merged))?;
+            self.lora = None;
+        }
+        Ok(())
     }
 
     /// The layer's own parameters, frozen ones too; `index` is the pair's number.

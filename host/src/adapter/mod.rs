@@ -1,10 +1,11 @@
-//! LoRA on linear layers: the layer itself, which layers are chosen, and what training sees of them.
+//! LoRA on linear layers: the layer itself, which layers are chosen, what training sees of them, and PEFT's files.
 
 mod error;
 mod linear;
 mod lowered;
 mod observer;
 mod parameter;
+pub mod peft;
 mod targets;
 
 pub use error::AdapterError;

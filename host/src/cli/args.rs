@@ -167,6 +167,12 @@ pub enum Subcommands {
     Model(ModelCommand),
     /// Write text with a decoder, or with one that a run has trained
     Generate(GenerateArgs),
+    /// Measure a model, a run or an adapter on data
+    Eval(EvalArgs),
+    /// Write what a run has learnt for other programs: PEFT, transformers, vLLM
+    Export(ExportArgs),
+    /// Check that a PEFT adapter fits its model, and show what it holds
+    Import(ImportArgs),
     /// Look at data: columns, classes, lengths
     #[command(subcommand)]
     Data(DataCommand),
@@ -183,9 +189,12 @@ pub enum Subcommands {
 /// What `generate` takes.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// A model, as `--model` takes it, or the folder of a run that kept its weights: DIR/runs/ID
-    #[arg(value_name = "MODEL|RUN")]
+    /// A model, as `--model` takes it, the folder of a run that kept its weights (DIR/runs/ID), or that of a PEFT adapter
+    #[arg(value_name = "MODEL|RUN|ADAPTER")]
     pub model: String,
+    /// The model that an adapter is for, where it is elsewhere than the adapter says
+    #[arg(long = "model", value_name = "PATH")]
+    pub base: Option<String>,
     /// Text to go on with
     #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
     pub prompt: Option<String>,
@@ -213,6 +222,104 @@ pub struct GenerateArgs {
     /// Where to compute: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: Device,
+}
+
+/// What `eval` takes.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A model, the folder of a run that kept its weights (DIR/runs/ID), or that of a PEFT adapter
+    #[arg(value_name = "MODEL|RUN|ADAPTER")]
+    pub path: String,
+    /// The model that an adapter is for, where it is elsewhere than the adapter says
+    #[arg(long = "model", value_name = "PATH")]
+    pub base: Option<String>,
+    /// A data set, as the main job takes it, or one file that is measured as a whole; a run has its own
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<String>,
+    /// Which rows of a data set
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    pub split: EvalSplit,
+    /// Task head, with parameters as NAME:KEY=VALUE; a run and what was exported have their own
+    #[arg(long, value_name = "NAME")]
+    pub head: Option<String>,
+    /// Plugin file, where the head is not found by itself
+    #[arg(long, value_name = "FILE")]
+    pub plugin: Vec<PathBuf>,
+    /// Column with the text or words, or several joined by +
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub text_column: Option<String>,
+    /// Column with the label, number or tags
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub label_column: Option<String>,
+    /// Longest sequence in tokens
+    #[arg(long, value_name = "N", requires = "data")]
+    pub max_length: Option<usize>,
+    /// File for the prediction of each row: .jsonl or .csv
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    pub device: Device,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvalSplit {
+    Train,
+    Validation,
+    Test,
+}
+
+/// What `export` takes.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The folder of a run that kept its weights: DIR/runs/ID
+    pub run: String,
+    /// The folder to make
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The whole model with LoRA merged, in place of the adapter
+    #[arg(long)]
+    pub merged: bool,
+    /// The whole model of full fine-tuning
+    #[arg(long, conflicts_with = "merged")]
+    pub full: bool,
+    /// Type of the numbers in the files
+    #[arg(long, value_name = "TYPE", default_value = "fp32")]
+    pub dtype: Dtype,
+    /// Keep the rules of a program that serves adapters
+    #[arg(long = "for", value_name = "PROGRAM", conflicts_with_all = ["merged", "full"])]
+    pub server: Option<ServerName>,
+}
+
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The folder of a PEFT adapter
+    pub adapter: PathBuf,
+    /// The model that it is for, where it is elsewhere than the adapter says
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<String>,
+    /// Folder to make with the same adapter in plain form: no rslora, patterns only for what differs, float32
+    #[arg(long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    Fp32,
+    Bf16,
+    Fp16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServerName {
+    Vllm,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

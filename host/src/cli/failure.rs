@@ -8,6 +8,8 @@ use thiserror::Error;
 use super::exit::Exit;
 use crate::check::{CheckError, ChildError};
 use crate::data::DataError;
+use crate::eval::EvalError;
+use crate::export::ExportError;
 use crate::generate::GenerateError;
 use crate::hub::HubError;
 use crate::kit::KitError;
@@ -18,6 +20,7 @@ use crate::record::RecordError;
 use crate::spec::SpecError;
 use crate::sweep::{PrepareError, StudyError, SweepError, WorkerError};
 use crate::train::DeviceError;
+use crate::trained::TrainedError;
 use crate::verify::VerifyError;
 
 /// An error that ended a command.
@@ -49,6 +52,12 @@ pub enum Failure {
     Worker(#[from] WorkerError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Trained(#[from] TrainedError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -87,6 +96,9 @@ impl Failure {
             | Self::Verify(VerifyError::Failed { .. }) => Exit::Failure,
             Self::Launch(error) if !error.is_usage() => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
+            Self::Eval(error) if error.is_failure() => Exit::Failure,
+            Self::Export(error) if error.is_failure() => Exit::Failure,
+            Self::Trained(error) if error.is_failure() => Exit::Failure,
             Self::Hub(error) | Self::Prepare(PrepareError::Hub(error)) if error.is_failure() => {
                 Exit::Failure
             }
@@ -99,6 +111,9 @@ impl Failure {
             | Self::Device(_)
             | Self::Launch(_)
             | Self::Generate(_)
+            | Self::Eval(_)
+            | Self::Export(_)
+            | Self::Trained(_)
             | Self::Input { .. }
             | Self::NotAnOutput { .. }
             | Self::NoPlan { .. }

@@ -10,13 +10,13 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{offer, print};
 use crate::generate::{GenerateError, Sampling, Stop, Writer};
-use crate::hub::resolve_model;
 use crate::train::resolve_device;
 
 /// Writes the prompt and what follows it, or one JSON object.
 pub fn run(args: &GenerateArgs) -> Result<Exit, Failure> {
     let prompt = prompt(args)?;
-    let writer = Writer::open(&resolve_model(&args.model)?, resolve_device(args.device)?)?;
+    let device = resolve_device(args.device)?;
+    let writer = Writer::open(&args.model, args.base.as_deref(), device)?;
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k.map(usize::from),

@@ -5,9 +5,12 @@ pub mod exit;
 
 mod check;
 mod data;
+mod eval;
 mod experiment;
+mod export;
 mod failure;
 mod generate;
+mod import;
 mod kit;
 mod logging;
 mod model;
@@ -70,6 +73,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
             model::inspect(path, *json)
         }
         Some(Subcommands::Generate(args)) => generate::run(args),
+        Some(Subcommands::Eval(args)) => eval::run(args),
+        Some(Subcommands::Export(args)) => export::run(args),
+        Some(Subcommands::Import(args)) => import::run(args),
         Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
         Some(Subcommands::Verify(command)) => verify::run(command, &cli.log),
         Some(Subcommands::Keys) => {

@@ -1,24 +1,19 @@
 //! Why no text is written.
 
-use std::path::PathBuf;
-
 use thiserror::Error;
 
 use crate::data::DataError;
-use crate::hub::HubError;
 use crate::model::ModelError;
-use crate::record::RecordError;
 use crate::sweep::PrepareError;
+use crate::trained::TrainedError;
 
 /// What can go wrong between a model or a run and its text.
 #[derive(Debug, Error)]
 pub enum GenerateError {
     #[error(transparent)]
-    Hub(#[from] HubError),
+    Trained(#[from] TrainedError),
     #[error(transparent)]
     Model(#[from] ModelError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]
@@ -33,30 +28,6 @@ pub enum GenerateError {
         "{path} has no weights that score the next token (`{layer}`): it was saved with another head"
     )]
     NoScores { path: String, layer: String },
-    #[error("the run {} is not done: {why}", folder.display())]
-    Unfinished { folder: PathBuf, why: String },
-    #[error(
-        "the run {} kept no weights: train it with `--save adapter` or `--save full`",
-        folder.display()
-    )]
-    NothingSaved { folder: PathBuf },
-    #[error("the run {} was trained on the model {model}, which cannot be opened: {source}", folder.display())]
-    Base {
-        folder: PathBuf,
-        model: String,
-        source: Box<ModelError>,
-    },
-    #[error(
-        "the run {} was trained on the model {model} with the sha256 {expected}, and that of what lies there now is \
-         {found}: its adapter belongs to the former",
-        folder.display()
-    )]
-    OtherBase {
-        folder: PathBuf,
-        model: String,
-        expected: String,
-        found: String,
-    },
     #[error("{origin}: `eos_token_id` is {found}, expected a token id or a list of them")]
     EndOfText { origin: String, found: String },
     #[error("the prompt is empty")]
@@ -72,8 +43,8 @@ impl GenerateError {
     #[must_use]
     pub fn is_failure(&self) -> bool {
         match self {
-            Self::Hub(error) => error.is_failure(),
-            Self::Model(ModelError::Torch(_)) | Self::Record(RecordError::Io { .. }) => true,
+            Self::Trained(error) => error.is_failure(),
+            Self::Model(ModelError::Torch(_)) => true,
             _ => false,
         }
     }

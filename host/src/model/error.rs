@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::adapter::AdapterError;
+use crate::adapter::peft::PeftError;
 
 /// What can go wrong between a model's folder and its hidden states.
 #[derive(Debug, Error)]
@@ -77,6 +78,8 @@ pub enum ModelError {
     },
     #[error("{origin} is not an adapter of this model: {problem}")]
     NotAnAdapter { origin: String, problem: String },
+    #[error(transparent)]
+    Peft(#[from] PeftError),
     #[error("architecture `{architecture}` has no head of layout `{layout}`; it has {}", known.join(", "))]
     UnknownLayout {
         architecture: String,

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
-use super::save::{ADAPTER_ENTRY, ADAPTER_FORMAT, AdapterMetadata, as_stored};
+use super::save::{ADAPTER_ENTRY, ADAPTER_FORMAT, AdapterMetadata, KeptHead, as_stored};
 use super::{Model, ModelError};
 use crate::adapter::Factors;
 
@@ -28,7 +28,7 @@ impl Model {
             origin: origin.clone(),
             problem,
         };
-        let scales = read_scales(&bytes).map_err(wrong)?;
+        let scales = read_metadata(&bytes).map_err(wrong)?.scales;
         let mut tensors = read_tensors(&bytes).map_err(wrong)?;
         for (module, scale) in scales {
             let factor = |kind: &str| tensors.get(&format!("{module}.{kind}.weight"));
@@ -49,7 +49,7 @@ impl Model {
             !(name.ends_with(".lora_A0.weight") || name.ends_with(".lora_B0.weight"))
         });
         let names: Vec<String> = tensors.keys().cloned().collect();
-        self.copy_parameters(&mut tensors, &wrong)?;
+        copy_parameters(self, &mut tensors, &wrong)?;
         let architecture = self.architecture();
         let of_heads = |name: &str| {
             architecture
@@ -70,34 +70,49 @@ impl Model {
         Ok(names)
     }
 
-    /// Takes the values of parameters out of `tensors`.
-    fn copy_parameters(
-        &self,
-        tensors: &mut BTreeMap<String, Tensor>,
-        wrong: &dyn Fn(String) -> ModelError,
-    ) -> Result<(), ModelError> {
-        for part in self.parts() {
-            for parameter in part.parameters(0) {
-                let Some(tensor) = tensors.remove(&parameter.name) else {
-                    continue;
-                };
-                let stored = as_stored(&part, &parameter.name, &parameter.tensor)?;
-                if tensor.size() != stored.size() {
-                    let (name, found, expected) = (parameter.name, tensor.size(), stored.size());
-                    return Err(wrong(format!(
-                        "`{name}` has shape {found:?}, expected {expected:?}"
-                    )));
-                }
-                // What is stored is the parameter's own memory, turned or not.
-                tch::no_grad(|| stored.f_detach()?.f_copy_(&tensor))?;
-            }
-        }
-        Ok(())
+    /// The head that the adapter of `path` was trained with; none in files that do not say.
+    ///
+    /// # Errors
+    /// An unreadable or malformed file.
+    pub fn kept_head(path: &Path) -> Result<Option<KeptHead>, ModelError> {
+        let bytes = fs::read(path).map_err(|source| ModelError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let metadata = read_metadata(&bytes).map_err(|problem| ModelError::NotAnAdapter {
+            origin: path.display().to_string(),
+            problem,
+        })?;
+        Ok(metadata.head)
     }
 }
 
-/// s by module.
-fn read_scales(bytes: &[u8]) -> Result<BTreeMap<String, f64>, String> {
+/// Takes the values of parameters out of `tensors`, where they are as files have them.
+pub(super) fn copy_parameters(
+    model: &Model,
+    tensors: &mut BTreeMap<String, Tensor>,
+    wrong: &dyn Fn(String) -> ModelError,
+) -> Result<(), ModelError> {
+    for part in model.parts() {
+        for parameter in part.parameters(0) {
+            let Some(tensor) = tensors.remove(&parameter.name) else {
+                continue;
+            };
+            let stored = as_stored(&part, &parameter.name, &parameter.tensor)?;
+            if tensor.size() != stored.size() {
+                let (name, found, expected) = (parameter.name, tensor.size(), stored.size());
+                return Err(wrong(format!(
+                    "`{name}` has shape {found:?}, expected {expected:?}"
+                )));
+            }
+            // What is stored is the parameter's own memory, turned or not.
+            tch::no_grad(|| stored.f_detach()?.f_copy_(&tensor))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_metadata(bytes: &[u8]) -> Result<AdapterMetadata, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
     let entry = header
         .metadata()
@@ -112,7 +127,7 @@ fn read_scales(bytes: &[u8]) -> Result<BTreeMap<String, f64>, String> {
             "its format is `{found}`, expected `{ADAPTER_FORMAT}`"
         ));
     }
-    Ok(metadata.scales)
+    Ok(metadata)
 }
 
 fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {

@@ -1,5 +1,7 @@
 //! The model as a whole: opening it, giving it a head and factors, running its encoder.
 
+use std::collections::BTreeSet;
+
 use tch::{Device, Kind, Tensor};
 
 use super::{
@@ -265,6 +267,12 @@ impl Model {
         self.parts().into_iter().filter_map(linear).collect()
     }
 
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut linears = self.encoder.linears_mut();
+        linears.extend(self.head.iter_mut().flat_map(Head::linears_mut));
+        linears
+    }
+
     /// The layers that are to get LoRA: the encoder's that `targets` chooses, and with [`HeadMode::Lora`] the head's.
     /// Layers whose weight is another module's own are left out.
     ///
@@ -312,6 +320,14 @@ impl Model {
             .unwrap_or((i64::MAX, String::new())))
     }
 
+    /// Merges the factors of every layer into its weight.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn merge(&mut self) -> Result<(), ModelError> {
+        Ok(self.linears_mut().into_iter().try_for_each(Linear::merge)?)
+    }
+
     /// Puts LoRA on the linear layer `index`. A rank above [`Model::rank_bound`] is allowed.
     ///
     /// # Errors
@@ -321,8 +337,7 @@ impl Model {
     /// Where `index` is not that of a layer from [`Model::targets`].
     pub fn attach(&mut self, index: usize, factors: Factors) -> Result<(), ModelError> {
         let rank = factors.a.size().first().copied().unwrap_or(0);
-        let mut linears = self.encoder.linears_mut();
-        linears.extend(self.head.iter_mut().flat_map(Head::linears_mut));
+        let mut linears = self.linears_mut();
         let linear = &mut *linears[index];
         linear.attach(factors)?;
         let bound = linear.fan_in().min(linear.fan_out());
@@ -353,6 +368,15 @@ impl Model {
     pub fn lower(&self) -> Result<(), ModelError> {
         let lowered = self.linears().into_iter().map(Linear::lower);
         Ok(lowered.collect::<Result<(), _>>()?)
+    }
+
+    /// Lets further parameters learn, by their full names.
+    pub fn train_also(&self, names: &BTreeSet<String>) {
+        for parameter in self.all_parameters() {
+            if names.contains(&parameter.name) {
+                let _ = parameter.tensor.set_requires_grad(true);
+            }
+        }
     }
 
     /// Every parameter, frozen ones too, always in the same order.

@@ -1,14 +1,14 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tch::{Device, TchError, Tensor};
+use tch::{TchError, Tensor};
 
-use super::{Model, ModelError, Part};
+use super::files::{CONFIG, WEIGHTS};
+use super::{Config, Model, ModelError, ModelFiles, Part, Precision, write_tensors};
 use crate::atomic;
 
 /// What an adapter file says of itself: the one entry `lorahost` of its metadata, as JSON. More entries would stand in
@@ -18,6 +18,19 @@ pub(super) struct AdapterMetadata {
     pub format: String,
     /// s of y = W x + s B A x, by module.
     pub scales: BTreeMap<String, f64>,
+    /// Absent in files that were written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<KeptHead>,
+}
+
+/// The head that was trained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptHead {
+    /// See [`super::HeadDescription::layout`].
+    pub layout: String,
+    pub outputs: i64,
+    /// Names of the outputs, where they are classes or tags.
+    pub labels: Vec<String>,
 }
 
 /// The entry of an adapter file's metadata.
@@ -28,11 +41,12 @@ impl Model {
     /// Writes LoRA's factors and whatever else learns to one safetensors file, whole or not at all: `MODULE.lora_A.weight`
     /// `[rank, fan_in]`, `MODULE.lora_B.weight` `[fan_out, rank]`, other parameters under their own names; where W was
     /// compensated, `MODULE.lora_A0.weight` and `MODULE.lora_B0.weight`. The metadata has one entry, `lorahost`:
-    /// `{"format": "lorahost-adapter/1", "scales": {MODULE: s, ..}}`. Equal adapters are equal files.
+    /// `{"format": "lorahost-adapter/1", "scales": {MODULE: s, ..}, "head": {..}}`, the head with `labels` for names of
+    /// its outputs. Equal adapters are equal files.
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn save_adapter(&self, path: &Path) -> Result<(), ModelError> {
+    pub fn save_adapter(&self, path: &Path, labels: &[String]) -> Result<(), ModelError> {
         let mut scales = BTreeMap::new();
         let mut tensors = Vec::new();
         for part in self.parts() {
@@ -56,8 +70,14 @@ impl Model {
         let metadata = AdapterMetadata {
             format: ADAPTER_FORMAT.to_owned(),
             scales,
+            head: self.head_description().map(|head| KeptHead {
+                layout: head.layout.clone(),
+                outputs: head.outputs,
+                labels: labels.to_vec(),
+            }),
         };
-        write_tensors(path, &tensors, (ADAPTER_ENTRY, json!(metadata).to_string()))
+        let metadata = (ADAPTER_ENTRY, json!(metadata).to_string());
+        write_tensors(path, &tensors, metadata, Precision::Fp32)
     }
 
     /// Writes the whole model, LoRA merged, as a folder that transformers opens: `config.json`, `model.safetensors` and
@@ -71,32 +91,23 @@ impl Model {
             path: folder.to_owned(),
             reason: reason.to_string(),
         };
-        if folder.exists() {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
-        }
-        let parent = atomic::folder_of(folder);
-        fs::create_dir_all(parent).map_err(failed)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(atomic::TEMPORARY_PREFIX)
-            .permissions(atomic::shared(0o777))
-            .tempdir_in(parent)
-            .map_err(failed)?;
-        let inside = temporary.path();
-        write_tensors(
-            &inside.join("model.safetensors"),
-            &self.merged_tensors()?,
-            ("format", "pt".to_owned()),
-        )?;
-        let config = serde_json::to_string_pretty(&self.saved_config(labels))
-            .map_err(|error| failed(error.into()))?;
-        fs::write(inside.join("config.json"), config + "\n").map_err(failed)?;
-        for (name, bytes) in self.files().companions()? {
-            fs::write(inside.join(name), bytes).map_err(failed)?;
-        }
-        fs::rename(inside, folder).map_err(failed)?;
-        // Renamed away: there is nothing left to remove.
-        let _ = temporary.keep();
-        Ok(())
+        atomic::write_folder(folder, failed, |inside| {
+            self.write_full(inside, labels, Precision::Fp32)
+        })
+    }
+
+    /// The files of [`Model::save_full`] into the folder `inside`, which is there.
+    ///
+    /// # Errors
+    /// Where one cannot be written; numbers beyond what `precision` has.
+    pub fn write_full(
+        &self,
+        inside: &Path,
+        labels: &[String],
+        precision: Precision,
+    ) -> Result<(), ModelError> {
+        let (tensors, config) = (self.merged_tensors()?, self.saved_config(labels, precision));
+        write_files(inside, &tensors, config, self.files(), precision)
     }
 
     /// Every parameter under its name, without LoRA's factors, which are merged into their layers.
@@ -124,8 +135,9 @@ impl Model {
     }
 
     /// The model's own `config.json` with the class of the head and the names of its outputs.
-    fn saved_config(&self, labels: &[String]) -> Map<String, Value> {
+    fn saved_config(&self, labels: &[String], precision: Precision) -> Map<String, Value> {
         let mut config = self.config().values().clone();
+        precision.note(&mut config);
         let Some(head) = self.head_description() else {
             return config;
         };
@@ -152,6 +164,56 @@ impl Model {
     }
 }
 
+/// Copies the model of the folder `from`, one that [`Model::save_full`] wrote, into the folder `inside`, which is there,
+/// with numbers of another type.
+///
+/// # Errors
+/// Files that are absent or malformed; a file that cannot be written; numbers beyond what `precision` has.
+pub fn copy_model(from: &Path, inside: &Path, precision: Precision) -> Result<(), ModelError> {
+    let files = ModelFiles::Folder(from.to_owned());
+    let (bytes, origin) = files.config()?;
+    let mut config = Config::parse(&bytes, &origin, None)?.values().clone();
+    precision.note(&mut config);
+    let weights = files.weights(str::to_owned)?;
+    let tensors = weights.names().filter_map(|name| {
+        let read = weights.tensor(name)?;
+        Some(read.map(|tensor| (name.to_owned(), tensor)))
+    });
+    let tensors: Vec<(String, Tensor)> =
+        tensors
+            .collect::<Result<_, _>>()
+            .map_err(|problem| ModelError::Weights {
+                origin: weights.origin().to_owned(),
+                problems: vec![problem],
+            })?;
+    write_files(inside, &tensors, config, &files, precision)
+}
+
+/// The files of a model's folder.
+fn write_files(
+    inside: &Path,
+    tensors: &[(String, Tensor)],
+    config: Map<String, Value>,
+    files: &ModelFiles,
+    precision: Precision,
+) -> Result<(), ModelError> {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = inside.join(name);
+        fs::write(&path, bytes).map_err(|error| ModelError::Write {
+            path,
+            reason: error.to_string(),
+        })
+    };
+    let metadata = ("format", "pt".to_owned());
+    write_tensors(&inside.join(WEIGHTS), tensors, metadata, precision)?;
+    let config = Value::Object(config);
+    write(CONFIG, format!("{config:#}\n").as_bytes())?;
+    for (name, bytes) in files.companions()? {
+        write(name, &bytes)?;
+    }
+    Ok(())
+}
+
 /// The parameter `name` of `part` as files have it: the weight of a `Conv1D` as `[fan_in, fan_out]`.
 pub(super) fn as_stored(part: &Part, name: &str, tensor: &Tensor) -> Result<Tensor, TchError> {
     match part {
@@ -162,46 +224,4 @@ pub(super) fn as_stored(part: &Part, name: &str, tensor: &Tensor) -> Result<Tens
         }
         _ => Ok(tensor.shallow_clone()),
     }
-}
-
-/// Writes float32 tensors to `path`, with one entry of metadata.
-fn write_tensors(
-    path: &Path,
-    tensors: &[(String, Tensor)],
-    (key, value): (&str, String),
-) -> Result<(), ModelError> {
-    let failed = |reason: String| ModelError::Write {
-        path: path.to_owned(),
-        reason,
-    };
-    let copies = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name.as_str(), tensor.size(), bytes_of(tensor)?)))
-        .collect::<Result<Vec<_>, TchError>>()?;
-    let views = copies
-        .iter()
-        .map(|(name, shape, bytes)| {
-            let shape = shape
-                .iter()
-                .map(|&size| usize::try_from(size).unwrap_or(0))
-                .collect();
-            Ok((*name, TensorView::new(Dtype::F32, shape, bytes)?))
-        })
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| failed(error.to_string()))?;
-    let metadata = HashMap::from([(key.to_owned(), value)]);
-    atomic::write(path, |file| {
-        safetensors::serialize_to_file(views, Some(metadata), file.path()).map_err(io::Error::other)
-    })
-    .map_err(|error| failed(error.to_string()))
-}
-
-fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
-    let tensor = tensor
-        .f_detach()?
-        .f_to_device(Device::Cpu)?
-        .f_contiguous()?;
-    let mut bytes = vec![0; tensor.numel() * 4];
-    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-    Ok(bytes)
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::value::Origin;
+use crate::adapter::peft::PeftError;
 use crate::nearest::nearest;
 
 /// A fault in an experiment file, in flags, or between them and the plugins at hand.
@@ -151,6 +152,10 @@ pub enum SpecError {
         known: Vec<String>,
     },
 
+    #[error("`{key}` ({origin}) has no effect beside `model.adapter`: the adapter has its own")]
+    OfTheAdapter { key: String, origin: Origin },
+    #[error(transparent)]
+    Adapter(#[from] PeftError),
     #[error(
         "the experiment has {count} runs, more than {limit}; add --yes if that is meant, or shorten {axes}"
     )]

@@ -59,7 +59,7 @@ impl RunSpec {
     #[must_use]
     pub fn identity(&self, model_sha256: &str, data_sha256: &str) -> RunId {
         let mut spec = portable(self);
-        replace(&mut spec["model"], &["path"], model_sha256);
+        replace(&mut spec["model"], &["path", "adapter"], model_sha256);
         replace(
             &mut spec["data"],
             &["path", "train_file", "validation_file", "test_file"],
@@ -79,7 +79,7 @@ pub(crate) fn fingerprint(spec: &RunSpec) -> String {
 }
 
 /// The spec as JSON without the places of the plugin files.
-fn portable(spec: &RunSpec) -> Json {
+pub(crate) fn portable(spec: &RunSpec) -> Json {
     let mut spec = serde_json::to_value(spec).expect("a spec has string keys and finite numbers");
     for kind in ["init", "alpha", "optimizer", "head"] {
         if let Some(selection) = spec[kind].as_object_mut() {

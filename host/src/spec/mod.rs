@@ -23,6 +23,7 @@ mod value;
 pub(crate) use cell::shown;
 pub use error::SpecError;
 pub use grid::Axis;
+pub(crate) use identity::portable;
 pub use identity::{NUMERICS, RunId};
 pub use kind::Device;
 pub use layer::Layer;

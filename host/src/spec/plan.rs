@@ -20,6 +20,7 @@ use super::search::Search;
 use super::select::{Catalogue, require};
 use super::settings::Settings;
 use super::value::Origin;
+use crate::adapter::peft::{AdapterConfig, PeftFolder};
 use crate::digest::sha256;
 
 /// More runs than that are taken for a mistake, unless the user says that they are none.
@@ -116,6 +117,7 @@ impl RawSpec {
         self.refuse_too_many(&grids)?;
         let axes = grid::label(&mut grids);
         let exclusions = self.exclusions(&grids, catalogue)?;
+        let adapters = self.adapters(&grids)?;
 
         let mut used = vec![false; exclusions.len()];
         let mut points = 0;
@@ -133,6 +135,7 @@ impl RawSpec {
                     let mut spec = run_spec(method, &values);
                     spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
                     spec.train.check_warmup(spec.data.train_size)?;
+                    self.go_on(&mut spec, &adapters);
                     if known.insert(fingerprint(&spec)) {
                         let labels = point.iter().map(|(d, i)| d.labels[*i].as_slice());
                         let name = cell::name(&spec, labels);
@@ -185,6 +188,56 @@ impl RawSpec {
             .expect("the schema's keys are the fields of the data's part of a run");
         spec.arrange(kind);
         spec
+    }
+
+    /// The adapters that runs go on from, by their folders.
+    fn adapters(&self, grids: &[Grid]) -> Result<Adapters, SpecError> {
+        let dimensions = grids.iter().flat_map(|grid| &grid.dimensions);
+        let folders: BTreeSet<PathBuf> = dimensions
+            .filter(|dimension| dimension.key.name == "model.adapter")
+            .flat_map(|dimension| &dimension.values)
+            .filter_map(Json::as_str)
+            .map(PathBuf::from)
+            .collect();
+        let given = self.layers[1..].iter().flat_map(Layer::origins);
+        let mut own = given.filter(|(key, ..)| {
+            matches!(
+                key.name,
+                "lora.rank" | "lora.targets" | "lora.init_scale_a" | "init" | "alpha"
+            )
+        });
+        if let (false, Some((_, key, origin))) = (folders.is_empty(), own.next()) {
+            let origin = origin.clone();
+            return Err(SpecError::OfTheAdapter { key, origin });
+        }
+        let read = |folder: PathBuf| {
+            let config = PeftFolder::open(&folder)?.config;
+            let sha256 = PeftFolder::sha256(&folder)?;
+            Ok((folder, Adapter { config, sha256 }))
+        };
+        folders.into_iter().map(read).collect()
+    }
+
+    /// Makes of a run one that goes on from its adapter, if it has one: neither init scheme nor alpha policy is asked,
+    /// and the rank is what the adapter's configuration has for most layers.
+    fn go_on(&self, spec: &mut RunSpec, adapters: &Adapters) {
+        let folder = spec.model.adapter.as_ref();
+        let Some(Adapter { config, sha256 }) = folder.and_then(|folder| adapters.get(folder))
+        else {
+            return;
+        };
+        spec.model.adapter_sha256 = Some(sha256.clone());
+        spec.init = None;
+        spec.alpha = None;
+        if let Some(lora) = &mut spec.lora {
+            lora.rank = usize::try_from(config.rank).unwrap_or(1);
+            if !self.layers[1..]
+                .iter()
+                .any(|layer| layer.get("lora.dropout").is_some())
+            {
+                lora.dropout = config.dropout;
+            }
+        }
     }
 
     /// What the user said of LoRA, in an experiment without it.
@@ -347,6 +400,14 @@ impl RawSpec {
         }
     }
 }
+
+/// An adapter that runs go on from.
+struct Adapter {
+    config: AdapterConfig,
+    sha256: String,
+}
+
+type Adapters = BTreeMap<PathBuf, Adapter>;
 
 /// What a head learns from, by its manifest.
 ///

@@ -70,6 +70,12 @@ pub struct ModelSpec {
     pub dropout: Option<f64>,
     /// Of what the linear layers' products are made; absent for float32.
     pub precision: Option<Precision>,
+    /// The folder of a PEFT adapter that the run goes on from: LoRA with its factors, full fine-tuning with them merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
+    /// sha256 of that adapter, in hexadecimal; part of the identity, as its place is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,7 +214,7 @@ pub enum Save {
 }
 
 /// Seeds of the named random streams, one a purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seeds {
     /// LoRA factors, and the weights of a model that starts at random.

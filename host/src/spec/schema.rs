@@ -96,6 +96,13 @@ pub const KEYS: &[Key] = &[
         "Of what the linear layers' products are made; what learns stays float32",
     ),
     key(
+        "model.adapter",
+        Kind::Path,
+        Unset("none"),
+        "PEFT adapter that LoRA goes on from, with its ranks, scales and layers; full fine-tuning has it merged",
+    )
+    .flag("adapter", "FOLDER"),
+    key(
         "data.path",
         Kind::Path,
         Builtin("builtin:topics"),

@@ -34,6 +34,8 @@ pub(crate) fn run_spec(rank: Option<usize>, lr: f64, seed: u64) -> RunSpec {
             weights: Weights::Pretrained,
             dropout: None,
             precision: None,
+            adapter: None,
+            adapter_sha256: None,
         },
         data: DataSpec {
             kind: DataKind::Classes,

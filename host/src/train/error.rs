@@ -1,5 +1,7 @@
 //! Why a run ended early.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::data::DataError;
@@ -31,6 +33,15 @@ pub enum TrainError {
          together"
     )]
     Vocabulary { tokens: usize, embedding: i64 },
+
+    #[error("the adapter {} has changed since the experiment was planned", folder.display())]
+    AdapterChanged { folder: PathBuf },
+
+    #[error(
+        "the adapter {} has LoRA on `{layer}` of the head: go on from it with --head-mode lora",
+        folder.display()
+    )]
+    AdapterOnHead { folder: PathBuf, layer: String },
 
     #[error("the {split} split has no rows")]
     NoRows { split: &'static str },

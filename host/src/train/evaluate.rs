@@ -11,9 +11,9 @@ use super::run::packed;
 use super::setup::Setup;
 use super::trainer::Watch;
 use crate::data::Tokens;
-use crate::model;
-use crate::plugins::Pass;
-use crate::spec::RunSpec;
+use crate::model::{self, Model};
+use crate::plugins::{HeadAccess, Pass, TaskHead};
+use crate::spec::{RunSpec, Selection};
 
 /// Units of one forward pass at most. Without gradients memory is small, and larger products are faster.
 const UNITS: usize = 64;
@@ -35,29 +35,48 @@ pub fn evaluate(
     tokens: &Tokens,
     watch: &mut Watch<'_>,
 ) -> Result<Evaluation, TrainError> {
+    let (model, head) = (&setup.model, &setup.head);
+    evaluate_with(
+        &spec.head,
+        model,
+        head,
+        tokens,
+        &|pass| Rc::new(pass),
+        watch,
+    )
+}
+
+/// As [`evaluate`], of a model and a task head; `lend` makes of a pass over the model's head what the task head gets.
+pub(crate) fn evaluate_with(
+    selection: &Selection,
+    model: &Rc<Model>,
+    head: &Rc<TaskHead>,
+    tokens: &Tokens,
+    lend: &dyn Fn(HeadPass) -> Rc<dyn HeadAccess>,
+    watch: &mut Watch<'_>,
+) -> Result<Evaluation, TrainError> {
     let passes = passes((0..tokens.units()).map(|unit| tokens.length(unit)));
     let (mut sum, mut count) = (0.0, 0);
     watch
-        .call("head", &spec.head, "reset", None)
-        .of(|| setup.head.reset())?;
+        .call("head", selection, "reset", None)
+        .of(|| head.reset())?;
     for (number, units) in passes.into_iter().enumerate() {
         let pass = Pass::Evaluation(number as u64);
-        let (model, head) = (&setup.model, &setup.head);
         let (packed, batch) = packed(
             tokens,
             &units.collect::<Vec<_>>(),
             model,
             head,
             pass,
-            &spec.head,
+            selection,
             watch,
         )?;
         let loss = tch::no_grad(|| {
             let pass_of_model = model::Pass::evaluation();
-            let hidden = setup.model.forward(&packed, &pass_of_model)?;
-            let access = Rc::new(HeadPass::new(&setup.model, pass_of_model));
-            let call = watch.call("head", &spec.head, "forward", None);
-            let loss = call.of(|| setup.head.forward(&hidden, &batch, access, pass))?;
+            let hidden = model.forward(&packed, &pass_of_model)?;
+            let access = lend(HeadPass::new(model, pass_of_model));
+            let call = watch.call("head", selection, "forward", None);
+            let loss = call.of(|| head.forward(&hidden, &batch, access, pass))?;
             Ok::<_, TrainError>(loss)
         })?;
         sum += loss.sum.f_double_value(&[])?;
@@ -65,12 +84,12 @@ pub fn evaluate(
     }
     if count == 0 {
         let message = format!("it counts nothing in {} rows", tokens.rows());
-        return Err(setup.head.fault("forward", message).into());
+        return Err(head.fault("forward", message).into());
     }
     let loss = sum / count as f64;
     let metrics = watch
-        .call("head", &spec.head, "metrics", None)
-        .of(|| setup.head.metrics(loss))?;
+        .call("head", selection, "metrics", None)
+        .of(|| head.metrics(loss))?;
     Ok(Evaluation { loss, metrics })
 }
 

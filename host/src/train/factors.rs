@@ -1,6 +1,6 @@
 //! LoRA's start: scales and factors of every chosen layer, from their plugins onto the model.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use lorahost_plugin_api::protocol::{AlphaReply, Factor, Layer};
@@ -9,19 +9,75 @@ use super::TrainError;
 use super::probe::Probe;
 use super::setup::component;
 use super::trainer::Watch;
-use crate::adapter::{Factors, LayerInfo, Targets};
+use crate::adapter::peft::PeftFolder;
+use crate::adapter::{Factors, LayerInfo, Linear, ModuleKind, Targets};
 use crate::data::TokenSplits;
 use crate::model::{Model, ModelError};
 use crate::plugins::{AlphaPolicy, InitAccess, InitScheme, LayerFactors, TaskHead, TensorCache};
-use crate::spec::{LoraSpec, Selection};
+use crate::spec::{HeadMode, LoraSpec, Selection};
 use crate::sweep::RunJob;
 
 /// Factors on the learning rates of A and B, by the number of their pair.
 pub type Multipliers = HashMap<usize, (f64, f64)>;
 
+/// What LoRA starts with.
+#[derive(Default)]
+pub struct Start {
+    pub multipliers: Multipliers,
+    /// Full names of the parameters that an adapter replaced, which learn on with its factors.
+    pub whole: BTreeSet<String>,
+}
+
+/// Puts on the model what LoRA starts with: the adapter that the run goes on from, or new factors. Full fine-tuning goes
+/// on from an adapter that is merged.
+pub fn start(
+    job: &RunJob,
+    model: &mut Rc<Model>,
+    head: &Rc<TaskHead>,
+    tokens: &Rc<TokenSplits>,
+    watch: &mut Watch<'_>,
+) -> Result<Start, TrainError> {
+    let spec = &job.spec;
+    let Some(folder) = &spec.model.adapter else {
+        let multipliers = attach(job, model, head, tokens, watch)?;
+        return Ok(Start {
+            multipliers,
+            ..Start::default()
+        });
+    };
+    let found = PeftFolder::sha256(folder).map_err(ModelError::from)?;
+    if spec.model.adapter_sha256.as_deref() != Some(&found) {
+        return Err(TrainError::AdapterChanged {
+            folder: folder.clone(),
+        });
+    }
+    let peft = PeftFolder::open(folder).map_err(ModelError::from)?;
+    let model = Rc::get_mut(model).expect("nobody else has the model yet");
+    let dropout = spec.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+    let whole = model.load_peft(&peft, dropout)?;
+    let Some(lora) = &spec.lora else {
+        model.merge()?;
+        return Ok(Start::default());
+    };
+    let linears = model.linears();
+    let in_head = |linear: &&&Linear| linear.kind() == ModuleKind::Head && linear.is_wrapped();
+    if let Some(linear) = linears.iter().find(in_head)
+        && lora.head_mode == HeadMode::Train
+    {
+        return Err(TrainError::AdapterOnHead {
+            folder: folder.clone(),
+            layer: linear.name().to_owned(),
+        });
+    }
+    Ok(Start {
+        whole,
+        ..Start::default()
+    })
+}
+
 /// Asks the alpha policy and the init scheme for each chosen layer, then puts the factors on all of them: no layer's
 /// factors depend on another's, also where the scheme looks at what the model makes of the data.
-pub fn attach(
+fn attach(
     job: &RunJob,
     model: &mut Rc<Model>,
     head: &Rc<TaskHead>,

@@ -17,5 +17,9 @@ mod trainer;
 
 pub use device::{DeviceError, resolve as resolve_device};
 pub use error::TrainError;
+pub(crate) use evaluate::{Evaluation, evaluate_with};
+pub(crate) use head::HeadPass;
 pub use schedule::learning_rate;
+pub(crate) use setup::task_head;
+pub(crate) use trainer::Watch;
 pub use trainer::{ADAPTER_FILE, MODEL_FOLDER, Trainer};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use lorahost_plugin_api::protocol::{ParameterInfo, Role, Task};
 use tch::Device;
 
-use super::factors::{self, Multipliers};
+use super::factors::{self, Multipliers, Start};
 use super::trainer::Watch;
 use super::{TrainError, checkpoint};
 use crate::data::TokenSplits;
@@ -45,14 +45,21 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
             embedding: model.vocabulary(),
         });
     }
-    let head = Rc::new(task_head(spec, &tokens, &mut model, watch)?);
+    let head = Rc::new(task_head(
+        &spec.head,
+        spec.seeds.head,
+        &tokens,
+        &mut model,
+        watch,
+    )?);
     let (tokens, mut model) = (Rc::new(tokens), Rc::new(model));
-    let multipliers = factors::attach(job, &mut model, &head, &tokens, watch)?;
+    let Start { multipliers, whole } = factors::start(job, &mut model, &head, &tokens, watch)?;
     let head_mode = spec
         .lora
         .as_ref()
         .map_or(HeadMode::Train, |lora| lora.head_mode);
     model.train(spec.method, head_mode);
+    model.train_also(&whole);
     if spec.model.precision == Some(Precision::Bfloat16) {
         model.lower()?;
     }
@@ -83,14 +90,15 @@ pub fn component(kind: &str, selection: &Selection) -> Result<Component, PluginE
 }
 
 /// Creates the task head and gives the model the head that it asks for.
-fn task_head(
-    spec: &RunSpec,
+pub(crate) fn task_head(
+    selection: &Selection,
+    seed: u64,
     tokens: &TokenSplits,
     model: &mut Model,
     watch: &mut Watch<'_>,
 ) -> Result<TaskHead, TrainError> {
-    let component = component("head", &spec.head)?;
-    let head = TaskHead::new(component, spec.seeds.head, model.device());
+    let component = component("head", selection)?;
+    let head = TaskHead::new(component, seed, model.device());
     let task = Task {
         labels: tokens.label_names.clone(),
         vocab_size: tokens.vocab_size,
@@ -98,7 +106,7 @@ fn task_head(
         special_tokens: tokens.special.all.iter().map(|&id| i64::from(id)).collect(),
     };
     let plan = watch
-        .call("head", &spec.head, "plan", None)
+        .call("head", selection, "plan", None)
         .of(|| head.plan(&task))?;
     let outputs = plan.outputs.unwrap_or(tokens.vocab_size);
     let built = model
@@ -111,7 +119,7 @@ fn task_head(
         })?;
     let layers = built.description().message();
     watch
-        .call("head", &spec.head, "layers", None)
+        .call("head", selection, "layers", None)
         .of(|| head.layers(&layers))?;
     Ok(head)
 }

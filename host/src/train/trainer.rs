@@ -74,7 +74,9 @@ fn train(
     };
     match job.spec.train.save {
         Save::None => {}
-        Save::Adapter => setup.model.save_adapter(&job.folder.join(ADAPTER_FILE))?,
+        Save::Adapter => setup
+            .model
+            .save_adapter(&job.folder.join(ADAPTER_FILE), &setup.tokens.label_names)?,
         Save::Full => setup
             .model
             .save_full(&job.folder.join(MODEL_FOLDER), &setup.tokens.label_names)?,

@@ -52,7 +52,7 @@ fn an_adapter_of_gpt2_has_factors_as_they_are_and_weights_as_files_have_them() -
     let scratch = tempfile::tempdir()?;
     let path = scratch.path().join("adapter.safetensors");
     model.train(Method::Lora, HeadMode::Train);
-    model.save_adapter(&path)?;
+    model.save_adapter(&path, &[])?;
     let found = shapes(&path)?;
     let layer = "transformer.h.0.attn.c_attn";
     assert_eq!(found[&format!("{layer}.lora_A.weight")], [2, 32]);
@@ -60,7 +60,7 @@ fn an_adapter_of_gpt2_has_factors_as_they_are_and_weights_as_files_have_them() -
     assert_eq!(found["score.weight"], [4, 32]);
     assert_eq!(found.len(), 2 * 8 + 1);
     model.train(Method::Full, HeadMode::Train);
-    model.save_adapter(&path)?;
+    model.save_adapter(&path, &[])?;
     assert_eq!(shapes(&path)?[&format!("{layer}.weight")], [32, 96]);
     Ok(())
 }

@@ -25,6 +25,8 @@ mod measured;
 mod minilm;
 mod model_inspect;
 mod optimizers;
+mod peft;
+mod peft_bad;
 mod plugin_files;
 mod proof;
 mod real_text;

@@ -219,6 +219,8 @@ fn spec(
             weights: Weights::Pretrained,
             dropout: Some(0.0),
             precision: None,
+            adapter: None,
+            adapter_sha256: None,
         },
         data: no_data(task.kind()),
         lora: lora.then(|| LoraSpec {

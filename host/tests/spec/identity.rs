@@ -38,7 +38,15 @@ fn positive() -> impl Strategy<Value = f64> {
 }
 
 fn model() -> impl Strategy<Value = ModelSpec> {
-    ("[a-z:/-]{1,20}", any::<bool>(), option::of(0.0..1.0)).prop_map(|(path, random, dropout)| {
+    let adapter = option::of(("[a-z/.]{1,12}", "[0-9a-f]{64}"));
+    let fields = (
+        "[a-z:/-]{1,20}",
+        any::<bool>(),
+        option::of(0.0..1.0),
+        adapter,
+    );
+    fields.prop_map(|(path, random, dropout, adapter)| {
+        let (adapter, adapter_sha256) = adapter.unzip();
         ModelSpec {
             path,
             weights: if random {
@@ -48,6 +56,8 @@ fn model() -> impl Strategy<Value = ModelSpec> {
             },
             dropout,
             precision: None,
+            adapter: adapter.map(Into::into),
+            adapter_sha256,
         }
     })
 }
