@@ -6,6 +6,7 @@ pub mod analysis;
 mod curve;
 mod files;
 mod original;
+pub mod page;
 mod summary;
 mod table;
 
