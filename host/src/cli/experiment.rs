@@ -15,7 +15,8 @@ use super::output::print;
 use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::plugins::{Registry, search_folders};
-use crate::record::{OutputFolder, RunRecord, Status};
+use crate::record::{History, OutputFolder, RunRecord, Status};
+use crate::report::analysis::{Sources, analyse};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
 use crate::spec::{self, Plan};
 use crate::sweep::{
@@ -58,7 +59,7 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     };
     let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
     let files = ResultFiles::of(output.path(), planned);
-    report(&files, summary, log)
+    report(&output, &files, summary, log)
 }
 
 /// The device as the workers are told it.
@@ -105,16 +106,27 @@ fn observer<'a>(jobs: &'a [RunJob], setup: &WorkerSetup, log: &LogArgs) -> Box<d
 }
 
 /// Writes the result files, prints the tables, and says how it went.
-fn report(files: &ResultFiles, sweep: SweepSummary, log: &LogArgs) -> Result<Exit, Failure> {
+fn report(
+    output: &OutputFolder,
+    files: &ResultFiles,
+    sweep: SweepSummary,
+    log: &LogArgs,
+) -> Result<Exit, Failure> {
     let (interrupted, failed) = (sweep.interrupted, sweep.count(Status::Failed));
     let records: Vec<RunRecord> = sweep.records.into_iter().flatten().collect();
     let summary = summarise(&records);
-    let written = files.write(&records, &summary, interrupted)?;
+    let histories = History::read_all(&records, |id| output.run_folder(id))?;
+    let analysis = analyse(&Sources {
+        records: &records,
+        unfinished: &[],
+        histories: &histories,
+    });
+    let written = files.write(&records, &summary, &analysis, interrupted)?;
     if !log.quiet {
         let mut text = [
             results_table(&summary),
             curve(&summary),
-            best_table(&summary),
+            best_table(&summary, &analysis),
         ]
         .join("\n");
         text.push_str("\nresults:\n");

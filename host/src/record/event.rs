@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::figure;
+use super::{Diagnostics, figure};
 
 /// One thing that happened in a run. [`Event::is_recorded`] ones are the lines of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,17 +46,22 @@ pub enum Event {
         #[serde(deserialize_with = "figure::by_name")]
         metrics: BTreeMap<String, f64>,
     },
+    /// Norms of the model, after an evaluation of the validation split.
+    Diagnostics(Diagnostics),
     /// A plugin is about to be called: if the process ends now, this is where.
     Calling(PluginCall),
     /// The plugin came back.
     Returned,
+    /// What a newer lorahost writes; nobody writes it here.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Event {
     /// Whether it belongs into `metrics.jsonl`. Plugin calls do not: they only say where a worker died.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
-        !matches!(self, Self::Calling(_) | Self::Returned)
+        !matches!(self, Self::Calling(_) | Self::Returned | Self::Unknown)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 const SPEC: &str = "spec.json";
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 const RESULT: &str = "result.json";
 const DONE: &str = "done.json";
 

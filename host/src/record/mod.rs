@@ -23,6 +23,7 @@ mod event;
 mod figure;
 mod file;
 mod folder;
+mod history;
 mod output;
 mod provenance;
 mod result;
@@ -33,6 +34,7 @@ pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
 pub use folder::{RunRecord, RunState, RunWriter, SpecRecord, is_run, read_metrics, state};
+pub use history::{EvaluationPoint, History};
 pub use output::OutputFolder;
 pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,

@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::analysis::Analysis;
 use super::{Summary, results_json};
 use crate::{
     record::{RecordError, RunRecord, read_if_there, write_atomically},
@@ -40,6 +41,8 @@ struct SummaryFile<'a> {
     files: Vec<&'a Path>,
     #[serde(flatten)]
     summary: &'a Summary,
+    /// Fits, intervals, and comparisons with full fine-tuning.
+    analysis: &'a Analysis,
 }
 
 /// What is read of an earlier `summary.json`.
@@ -76,7 +79,8 @@ impl ResultFiles {
         }
     }
 
-    /// Writes the files, `summary.json` last, and returns their paths in that order. `summary` is that of `records`.
+    /// Writes the files, `summary.json` last, and returns their paths in that order. `summary` and
+    /// `analysis` are those of `records`.
     /// Result files that an earlier sweep left here and that this one does not write are removed.
     ///
     /// An interrupted sweep has no results yet: it writes `summary.json` alone, which says so.
@@ -87,6 +91,7 @@ impl ResultFiles {
         &self,
         records: &[RunRecord],
         summary: &Summary,
+        analysis: &Analysis,
         interrupted: bool,
     ) -> Result<Vec<PathBuf>, RecordError> {
         let files = if interrupted {
@@ -114,6 +119,7 @@ impl ResultFiles {
             done: records.len(),
             files,
             summary,
+            analysis,
         };
         let mut json = serde_json::to_vec_pretty(&content).map_err(RecordError::json(SUMMARY))?;
         json.push(b'\n');
@@ -163,7 +169,10 @@ fn is_result_file(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::report::analysis::{Sources, analyse};
     use crate::report::summarise;
     use crate::report::summary::tests::record;
 
@@ -173,8 +182,13 @@ mod tests {
             .map(|run| (run.spec.cell.as_str(), &run.spec.spec.seeds));
         let files = ResultFiles::of(folder, cells);
         let done = &plan[..done];
+        let analysis = analyse(&Sources {
+            records: done,
+            unfinished: &[],
+            histories: &HashMap::new(),
+        });
         let paths = files
-            .write(done, &summarise(done), done.len() < plan.len())
+            .write(done, &summarise(done), &analysis, done.len() < plan.len())
             .unwrap();
         let relative = |path: PathBuf| {
             assert!(path.is_file());

@@ -119,16 +119,11 @@ impl CellSummary {
 /// Summarises the records of a sweep.
 #[must_use]
 pub fn summarise(records: &[RunRecord]) -> Summary {
-    let mut groups: Vec<(&str, Vec<&RunRecord>)> = Vec::new();
-    let mut places = HashMap::new();
-    for record in records {
-        let cell = record.spec.cell.as_str();
-        let place = *places.entry(cell).or_insert_with(|| {
-            groups.push((cell, Vec::new()));
-            groups.len() - 1
-        });
-        groups[place].1.push(record);
-    }
+    let groups = by_cell(
+        records
+            .iter()
+            .map(|record| (record.spec.cell.as_str(), record)),
+    );
     let mut cells: Vec<_> = groups
         .iter()
         .map(|(cell, runs)| summarise_cell(cell, runs))
@@ -160,6 +155,20 @@ pub fn summarise(records: &[RunRecord]) -> Summary {
         version: RECORD_VERSION,
         cells,
     }
+}
+
+/// Puts together what belongs to one cell, in the order in which the cells first occur.
+pub(super) fn by_cell<'a, T>(runs: impl Iterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
+    let mut groups: Vec<(&str, Vec<T>)> = Vec::new();
+    let mut places = HashMap::new();
+    for (cell, run) in runs {
+        let place = *places.entry(cell).or_insert_with(|| {
+            groups.push((cell, Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(run);
+    }
+    groups
 }
 
 fn summarise_cell(cell: &str, runs: &[&RunRecord]) -> CellSummary {
@@ -250,14 +259,17 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 
 /// A point where a run diverged bounds the optimum as much as a high loss does; one whose runs all failed says nothing.
 fn best(points: &[PointSummary]) -> Option<Best> {
-    let tried: Vec<_> = points
+    let tried = points.iter().filter(|p| p.completed + p.diverged > 0);
+    best_of(tried.map(|point| (point.lr, point.val_loss)))
+}
+
+/// The best of what was tried, by ascending learning rate; a loss is absent where a run did not complete.
+pub(super) fn best_of(tried: impl IntoIterator<Item = (f64, Option<f64>)>) -> Option<Best> {
+    let tried: Vec<_> = tried.into_iter().collect();
+    let with_loss = tried
         .iter()
-        .filter(|p| p.completed + p.diverged > 0)
-        .collect();
-    let with_loss = tried.iter().enumerate().filter_map(|(index, point)| {
-        let loss = point.val_loss?;
-        Some((index, point.lr, loss))
-    });
+        .enumerate()
+        .filter_map(|(index, &(lr, loss))| Some((index, lr, loss?)));
     let (index, lr, val_loss) = with_loss.min_by(|a, b| a.2.total_cmp(&b.2))?;
     let edge = match (index, tried.len() - 1) {
         (0, 0) => Some(Edge::Only),
@@ -279,7 +291,7 @@ fn ratio(lora: &CellSummary, full: &CellSummary) -> Option<Ratio> {
 
 /// Two runs are compared where they agree in this: all but what is LoRA's own, learning rate, seed, and what is kept
 /// of the weights.
-fn common(spec: &RunSpec) -> String {
+pub(super) fn common(spec: &RunSpec) -> String {
     let train = TrainSpec {
         lr: 1.0,
         lr_a: 1.0,
@@ -290,7 +302,7 @@ fn common(spec: &RunSpec) -> String {
     json!([spec.model, spec.data, spec.optimizer, spec.head, train]).to_string()
 }
 
-fn bound(lora: Option<Edge>, full: Option<Edge>) -> Bound {
+pub(super) fn bound(lora: Option<Edge>, full: Option<Edge>) -> Bound {
     // A larger optimum of LoRA raises the ratio, one of full fine-tuning lowers it.
     let raises = lora == Some(Edge::Largest) || full == Some(Edge::Smallest);
     let lowers = lora == Some(Edge::Smallest) || full == Some(Edge::Largest);

@@ -1,5 +1,6 @@
 //! Tables as text.
 
+use super::analysis::{Analysis, CellAnalysis, Interval, NoInterval, Optimum, Source, Verdict};
 use super::{Best, Bound, CellSummary, Edge, PointSummary, Summary};
 use crate::record::python_float;
 use crate::spec::Method;
@@ -35,35 +36,66 @@ pub fn results_table(summary: &Summary) -> String {
     table.render()
 }
 
-/// The best learning rate of each cell, and LoRA's over that of full fine-tuning.
+/// The optimum learning rate of each cell, and LoRA's over that of full fine-tuning, with their intervals.
 #[must_use]
-pub fn best_table(summary: &Summary) -> String {
+pub fn best_table(summary: &Summary, analysis: &Analysis) -> String {
     let mut table = Table::new([
         "cell",
         "best lr",
+        "optimum",
         "val loss",
         &metric_title(summary),
         "lr / full lr",
         "",
     ]);
     for cell in &summary.cells {
-        let Some(best) = &cell.best else {
-            let none = || NONE.to_owned();
+        let analysed = analysis.cells.iter().find(|one| one.cell == cell.cell);
+        let (Some(best), Some(analysed)) = (&cell.best, analysed) else {
             let remark = "no learning rate at which all runs completed".to_owned();
-            table.row([cell.cell.clone(), none(), none(), none(), none(), remark]);
+            let [a, b, c, d, e] = [NONE; 5].map(str::to_owned);
+            table.row([cell.cell.clone(), a, b, c, d, e, remark]);
             continue;
         };
         table.row([
             cell.cell.clone(),
             python_float(best.lr),
+            optimum(&analysed.optimum),
             figure(best.val_loss),
             cell.best_point()
                 .map_or(NONE.to_owned(), |point| test_figure(cell, point)),
-            ratio(cell),
-            edge_note(best).to_owned(),
+            ratio(analysed),
+            edge_note(best, &analysed.optimum).to_owned(),
         ]);
     }
-    format!("{}{}", table.render(), interval_note(summary))
+    let title = "LoRA less full";
+    let mut regrets = Table::new([title, "of", "value", "90% interval", "p", ""]);
+    for cell in &analysis.cells {
+        let regret = cell.regret.iter();
+        let differences = regret.flat_map(|regret| regret.loss.iter().chain(&regret.metric));
+        for difference in differences.filter(|difference| difference.interval.is_some()) {
+            regrets.row([
+                cell.cell.clone(),
+                difference.of.clone(),
+                signed(difference.value),
+                difference
+                    .interval
+                    .as_ref()
+                    .map_or(NONE.to_owned(), |interval| range(interval, signed)),
+                difference.p.map_or(NONE.to_owned(), |p| format!("{p:.3}")),
+                if difference.verdict == Verdict::Unresolved {
+                    "unresolved".to_owned()
+                } else {
+                    String::new()
+                },
+            ]);
+        }
+    }
+    let regrets = if regrets.rows.len() > 1 {
+        format!("\n{}", regrets.render())
+    } else {
+        String::new()
+    };
+    format!("{}{}{regrets}", table.render(), interval_note(analysis))
 }
 
 fn metric_title(summary: &Summary) -> String {
@@ -106,39 +138,85 @@ fn mark(cell: &CellSummary, point: &PointSummary) -> String {
     marks.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn ratio(cell: &CellSummary) -> String {
-    match (&cell.ratio_to_full, cell.method) {
-        (None, Method::Full) => "1".to_owned(),
-        (None, Method::Lora) => NONE.to_owned(),
-        (Some(ratio), _) => {
-            // Two digits are more than a grid of learning rates resolves.
-            let value = format!("{:.2}", ratio.value);
-            let value = value.trim_end_matches('0').trim_end_matches('.');
-            match ratio.bound {
-                Bound::Inside => value.to_owned(),
-                Bound::AtLeast => format!(">= {value}"),
-                Bound::AtMost => format!("<= {value}"),
-                Bound::Unresolved => format!("{value} (unresolved)"),
-            }
-        }
+/// The fitted optimum with its interval, if it has them.
+fn optimum(optimum: &Optimum) -> String {
+    match (optimum.source, optimum.edge, optimum.lr) {
+        (Source::Fit, _, Some(lr)) => with_interval(lr, optimum.interval.as_ref()),
+        (_, Some(Edge::Largest), Some(lr)) => format!(">= {}", python_float(lr)),
+        (_, Some(Edge::Smallest), Some(lr)) => format!("<= {}", python_float(lr)),
+        _ => NONE.to_owned(),
     }
 }
 
-fn edge_note(best: &Best) -> &'static str {
+fn ratio(cell: &CellAnalysis) -> String {
+    let Some(ratio) = &cell.ratio_to_full else {
+        let of_itself = cell.method == Method::Full;
+        return if of_itself { "1" } else { NONE }.to_owned();
+    };
+    let Some(value) = ratio.value else {
+        return "unresolved".to_owned();
+    };
+    match ratio.bound {
+        Bound::Inside => with_interval(value, ratio.interval.as_ref()),
+        Bound::AtLeast => format!(">= {}", digits(value, 2)),
+        Bound::AtMost => format!("<= {}", digits(value, 2)),
+        Bound::Unresolved => "unresolved".to_owned(),
+    }
+}
+
+/// An interval that is open on both sides says nothing.
+fn with_interval(value: f64, interval: Option<&Interval>) -> String {
+    let value = digits(value, 2);
+    match interval {
+        None => value,
+        Some(Interval {
+            low: None,
+            high: None,
+        }) => format!("{value} (unresolved)"),
+        Some(interval) => format!("{value} ({})", range(interval, |end| digits(end, 2))),
+    }
+}
+
+fn range(interval: &Interval, shown: impl Fn(f64) -> String) -> String {
+    match (interval.low, interval.high) {
+        (Some(low), Some(high)) => format!("{} to {}", shown(low), shown(high)),
+        (Some(low), None) => format!("from {}", shown(low)),
+        (None, Some(high)) => format!("to {}", shown(high)),
+        (None, None) => NONE.to_owned(),
+    }
+}
+
+/// As many digits that say something, as Python writes the number: `0.0012`, `33`, `1.1e-05`.
+fn digits(value: f64, count: usize) -> String {
+    let rounded: f64 = format!("{value:.*e}", count - 1).parse().unwrap_or(value);
+    python_float(rounded).trim_end_matches(".0").to_owned()
+}
+
+fn signed(value: f64) -> String {
+    format!("{value:+.4}")
+}
+
+fn edge_note(best: &Best, optimum: &Optimum) -> &'static str {
     match best.edge {
-        None => "",
         Some(Edge::Smallest) => "edge of the grid: the optimum is this or smaller",
         Some(Edge::Largest) => "edge of the grid: the optimum is this or larger",
         Some(Edge::Only) => "the only learning rate tried: no optimum",
+        None if optimum.no_interval == Some(NoInterval::TooFewPoints) => {
+            "a neighbour did not complete: no fit"
+        }
+        None => "",
     }
 }
 
-fn interval_note(summary: &Summary) -> String {
-    let fewest = summary.cells.iter().map(|cell| cell.seeds.len()).min();
-    match fewest {
-        None => String::new(),
-        Some(1) => "no interval (1 seed)\n".to_owned(),
-        Some(seeds) => format!("means over {seeds} seeds at least; no interval\n"),
+fn interval_note(analysis: &Analysis) -> String {
+    let seeds = analysis.cells.iter().map(|cell| cell.seeds.len());
+    match (seeds.clone().min(), seeds.max()) {
+        (None, _) | (_, None) => String::new(),
+        (Some(_), Some(1)) => "no interval (1 seed)\n".to_owned(),
+        (Some(fewest), Some(most)) if fewest == most => {
+            format!("intervals of 90% over {most} seeds\n")
+        }
+        (Some(fewest), Some(most)) => format!("intervals of 90% over {fewest} to {most} seeds\n"),
     }
 }
 
@@ -191,11 +269,24 @@ impl<const N: usize> Table<N> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
+    use crate::record::RunRecord;
+    use crate::report::analysis::{Sources, analyse};
     use crate::report::summary::{
         summarise,
         tests::{example, record, with_status},
     };
+
+    fn best(records: &[RunRecord]) -> String {
+        let analysis = analyse(&Sources {
+            records,
+            unfinished: &[],
+            histories: &HashMap::new(),
+        });
+        best_table(&summarise(records), &analysis)
+    }
 
     #[test]
     fn all_results() {
@@ -212,7 +303,7 @@ mod tests {
 
     #[test]
     fn best_learning_rates() {
-        insta::assert_snapshot!(best_table(&summarise(&example())), @r#"
+        insta::assert_snapshot!(best(&example()), @r#"
         cell     best lr  val loss  test acc  lr / full lr
         lora-r4     0.01    0.2500    0.7500         >= 10
         full       0.001    0.1250    0.8750             1  edge of the grid: the optimum is this or smaller
@@ -230,7 +321,7 @@ mod tests {
             record("lora-r4", Some(4), 1e-5, 2, 0.25),
         ];
         let summary = summarise(&runs);
-        let both = format!("{}\n{}", results_table(&summary), best_table(&summary));
+        let both = format!("{}\n{}", results_table(&summary), best(&runs));
         insta::assert_snapshot!(both, @r#"
         cell        lr  val loss  test acc  seeds
         full     1e-05         -         -      2  1 diverged
@@ -244,9 +335,27 @@ mod tests {
     }
 
     #[test]
+    fn intervals_where_seeds_allow() {
+        let runs: Vec<_> = [("lora-r4", Some(4), 1e-3), ("full", None, 1e-4)]
+            .into_iter()
+            .flat_map(|(cell, rank, centre)| {
+                (1..=3).flat_map(move |seed| {
+                    (0..5).map(move |step| {
+                        let lr: f64 = centre * 10_f64.powf(f64::from(step) / 2.0 - 1.0);
+                        let shake = [0.0, 2e-3, 1e-3][(seed as usize + step as usize) % 3];
+                        let loss = 0.2 + 0.1 * (lr / centre).log10().powi(2) + shake;
+                        record(cell, rank, lr, seed, loss)
+                    })
+                })
+            })
+            .collect();
+        insta::assert_snapshot!(best(&runs), @"");
+    }
+
+    #[test]
     fn nothing_at_all() {
         let empty = summarise(&[]);
         assert_eq!(results_table(&empty).lines().count(), 1);
-        assert_eq!(best_table(&empty).lines().count(), 1);
+        assert_eq!(best(&[]).lines().count(), 1);
     }
 }

@@ -14,6 +14,7 @@ mod steps;
 pub(crate) mod test_support;
 mod value;
 
+pub(crate) use cell::shown;
 pub use error::SpecError;
 pub use identity::{NUMERICS, RunId};
 pub use kind::Device;

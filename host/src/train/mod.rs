@@ -3,6 +3,7 @@
 //! [`Trainer`] is what a worker executes: `setup` builds everything that a run needs, `run` is the loop.
 
 mod device;
+mod diagnostics;
 mod error;
 mod evaluate;
 mod factors;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use lorahost_plugin_api::protocol::EvaluationPhase;
 use tch::{Kind, Tensor};
 
+use super::diagnostics::Meter;
 use super::evaluate::{Evaluation, evaluate};
 use super::head::HeadPass;
 use super::setup::Setup;
@@ -35,7 +36,8 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
         trainable_parameters: measured.trainable_parameters,
         total_parameters: measured.total_parameters,
     });
-    let untrained = validate(spec, setup, 0, 0, watch)?;
+    let mut meter = Meter::new(setup)?;
+    let untrained = validate(spec, setup, &meter, 0, 0, watch)?;
     measured.untrained_val_loss = untrained.map(|evaluation| evaluation.loss);
 
     let (mut forwards, mut updates) = (0, 0);
@@ -46,19 +48,30 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
         let order = data::order(rows, spec.seeds.data, epoch);
         let batches: Vec<&[u32]> = order.chunks(spec.train.batch_size).collect();
         let mut means = Vec::new();
-        for group in batches.chunks(spec.train.accumulate) {
+        let groups = batches.chunks(spec.train.accumulate);
+        let last = groups.len() - 1;
+        for (index, group) in groups.enumerate() {
             if measured.steps == steps {
                 break;
             }
             let step = measured.steps + 1;
+            let due = spec
+                .train
+                .eval_every
+                .is_some_and(|every| step.is_multiple_of(every));
             let lr = learning_rate(&spec.train, step, steps);
             let loss = backward(spec, setup, group, &mut forwards, &mut means, watch)?;
             if loss.is_some_and(f64::is_finite) {
                 updates += 1;
                 clip(setup, spec.train.grad_clip)?;
+                let evaluated = due || index == last || step == steps;
+                let before = evaluated.then(|| meter.before_step(setup)).transpose()?;
                 watch
                     .call("optimizer", &spec.optimizer, "step", None)
                     .of(|| setup.optimizer.step(updates, lr))?;
+                if let Some(before) = before {
+                    meter.after_step(setup, before)?;
+                }
             }
             forget_gradients(setup)?;
             measured.steps = step;
@@ -72,12 +85,8 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
                 measured.train_losses.push(f64::NAN);
                 break 'epochs;
             }
-            let due = spec
-                .train
-                .eval_every
-                .is_some_and(|every| step.is_multiple_of(every));
             if due && step < steps {
-                validate(spec, setup, step, epoch, watch)?;
+                validate(spec, setup, &meter, step, epoch, watch)?;
             }
         }
         if means.is_empty() {
@@ -88,7 +97,7 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
         measured
             .train_losses
             .push(means.iter().sum::<f64>() / means.len() as f64);
-        if let Some(evaluation) = validate(spec, setup, measured.steps, epoch, watch)? {
+        if let Some(evaluation) = validate(spec, setup, &meter, measured.steps, epoch, watch)? {
             measured.val_losses.push(evaluation.loss);
             measured.headline = Some(evaluation.metrics.short);
             if !evaluation.loss.is_finite() {
@@ -209,10 +218,11 @@ pub fn packed(
     Ok((packed, batch))
 }
 
-/// Evaluates the validation split, if there is one.
+/// Evaluates the validation split, if there is one, and measures how far the model has moved.
 fn validate(
     spec: &RunSpec,
     setup: &Setup,
+    meter: &Meter,
     step: usize,
     epoch: usize,
     watch: &mut Watch<'_>,
@@ -223,6 +233,8 @@ fn validate(
     }
     around_evaluation(spec, setup, EvaluationPhase::Before, watch)?;
     let evaluation = evaluate(spec, setup, tokens, watch)?;
+    // Of the point that was evaluated, which need not be the one at which the optimizer goes on.
+    let diagnostics = meter.measure(spec, setup, step, epoch)?;
     around_evaluation(spec, setup, EvaluationPhase::After, watch)?;
     watch.tell(Event::Evaluation {
         split: Split::Validation,
@@ -231,6 +243,7 @@ fn validate(
         loss: evaluation.loss,
         metrics: evaluation.metrics.values.clone(),
     });
+    watch.tell(Event::Diagnostics(diagnostics));
     Ok(Some(evaluation))
 }
 
