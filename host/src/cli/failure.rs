@@ -14,6 +14,7 @@ use crate::kit::KitError;
 use crate::model::ModelError;
 use crate::plugins::PluginError;
 use crate::record::RecordError;
+use crate::report::page::ReportError;
 use crate::spec::SpecError;
 use crate::sweep::{PrepareError, SweepError, WorkerError};
 use crate::train::DeviceError;
@@ -37,6 +38,13 @@ pub enum Failure {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(
+        "{} holds no runs yet; --watch waits for them",
+        path.display()
+    )]
+    NoRuns { path: PathBuf },
     #[error(transparent)]
     Sweep(#[from] SweepError),
     #[error(transparent)]
@@ -80,10 +88,13 @@ impl Failure {
             | Self::Device(_)
             | Self::Generate(_)
             | Self::Input { .. }
+            | Self::NoRuns { .. }
+            | Self::Report(ReportError::NotOurs { .. })
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(
                 RecordError::NotOurs { .. }
+                | RecordError::NoOutput { .. }
                 | RecordError::NotAFolder { .. }
                 | RecordError::Busy { .. }
                 | RecordError::Newer { .. },

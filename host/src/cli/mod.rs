@@ -13,6 +13,7 @@ mod logging;
 mod model;
 mod output;
 mod plugin;
+mod report;
 mod watch;
 
 use std::io::{self, Write as _};
@@ -64,6 +65,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         }
         Some(Subcommands::Generate(args)) => generate::run(args),
         Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
+        Some(Subcommands::Report(args)) => report::run(args, &cli.log),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

@@ -27,6 +27,7 @@ mod history;
 mod output;
 mod provenance;
 mod result;
+mod stored;
 
 pub use diagnostics::{Diagnostics, LayerNorms, Norms};
 pub use error::RecordError;
@@ -40,6 +41,7 @@ pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,
 };
 pub use result::{Failure, Measured, RunResult, Status, TestResult};
+pub use stored::StoredRuns;
 
 /// Version of the files of a run's folder that this lorahost writes, and the newest that it reads.
 pub const RECORD_VERSION: u32 = 1;

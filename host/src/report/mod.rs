@@ -7,13 +7,19 @@ mod curve;
 mod files;
 mod original;
 pub mod page;
+mod sparkline;
 mod summary;
 mod table;
+pub mod tensorboard;
 
 pub use curve::curve;
 pub use files::ResultFiles;
 pub use original::results_json;
+pub use sparkline::sparklines;
 pub use summary::{
     Best, Bound, CellSummary, Edge, PointSummary, Ratio, RunSummary, Summary, summarise,
 };
 pub use table::{best_table, results_table};
+
+#[cfg(test)]
+pub(crate) use summary::tests as test_support;

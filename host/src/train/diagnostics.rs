@@ -107,10 +107,7 @@ impl Meter {
             };
             Ok(BeforeStep {
                 gradients: values.iter().map(gradient).collect::<Result<_, _>>()?,
-                values: values
-                    .iter()
-                    .map(copy)
-                    .collect::<Result<_, _>>()?,
+                values: values.iter().map(copy).collect::<Result<_, _>>()?,
             })
         })
     }

@@ -18,7 +18,6 @@ use super::provenance;
 use super::runs::RunIndex;
 use super::table::Table;
 use super::tables::tables;
-use super::words;
 use crate::record::{Provenance, RecordError, read_if_there, write_atomically};
 use crate::report::analysis::Analysis;
 
@@ -166,7 +165,7 @@ impl Report<'_> {
         tables: impl Iterator<Item = &'t Table>,
     ) -> String {
         let plain = super::table::plain;
-        let counts = words::counts(&self.analysis.counts);
+        let counts = self.analysis.counts.to_string();
         let mut text = format!("# {}\n\nRuns: {counts}.\n", plain(self.title));
         for finding in findings {
             push!(text, "\n{}\n", plain(finding));

@@ -146,12 +146,12 @@ pub fn study() -> Analysis {
         for run in cell.points.iter_mut().flat_map(|point| &mut point.runs) {
             run.id = format!("{number}{}", run.id);
         }
-        cell.counts = total(cell.points.iter().map(|point| point.counts));
+        cell.counts = cell.points.iter().map(|point| point.counts).sum();
     }
     Analysis {
         version: 1,
         level: 0.9,
-        counts: total(cells.iter().map(|cell| cell.counts)),
+        counts: cells.iter().map(|cell| cell.counts).sum(),
         cells,
     }
 }
@@ -189,13 +189,4 @@ fn interval(low: f64, high: f64) -> Interval {
         low: Some(low),
         high: Some(high),
     }
-}
-
-fn total(counts: impl Iterator<Item = Counts>) -> Counts {
-    counts.fold(Counts::default(), |sum, one| Counts {
-        completed: sum.completed + one.completed,
-        diverged: sum.diverged + one.diverged,
-        failed: sum.failed + one.failed,
-        unfinished: sum.unfinished + one.unfinished,
-    })
 }

@@ -59,7 +59,7 @@ fn optima(analysis: &Analysis) -> Table {
                 Cell::figure(optimum.val_loss, four).linked(best.clone()),
                 Cell::figure(metric, four).linked(best),
                 Cell::text(cell.seeds.len().to_string()),
-                Cell::text(words::counts(&cell.counts)),
+                Cell::text(cell.counts.to_string()),
             ],
         }
     };
@@ -290,7 +290,7 @@ fn points(analysis: &Analysis, index: &RunIndex) -> Table {
                     Cell::figure(point.metric, four).linked(link),
                     Cell {
                         exact: numbers.map(|number| number.to_string()).to_vec(),
-                        ..Cell::text(words::counts(&counts))
+                        ..Cell::text(counts.to_string())
                     },
                     Cell {
                         pieces,

@@ -1,7 +1,7 @@
 //! Figures and findings in words, the same in tables, tooltips and plots.
 
 use crate::record::Status;
-use crate::report::analysis::{Counts, Interval, NoInterval, Optimum, Source, Verdict};
+use crate::report::analysis::{Interval, NoInterval, Optimum, Source, Verdict};
 use crate::report::{Bound, Edge};
 
 /// Three significant digits: `1.23e-4`, `0.0123`, `12.3`.
@@ -76,23 +76,6 @@ pub fn status(status: Option<Status>) -> &'static str {
         Some(Status::Diverged) => "diverged",
         Some(Status::Failed) => "failed",
         None => "unfinished",
-    }
-}
-
-/// `12 completed, 1 diverged`.
-pub fn counts(counts: &Counts) -> String {
-    let parts = [
-        (counts.completed, "completed"),
-        (counts.diverged, "diverged"),
-        (counts.failed, "failed"),
-        (counts.unfinished, "unfinished"),
-    ];
-    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
-    let words: Vec<String> = parts.map(|(count, how)| format!("{count} {how}")).collect();
-    if words.is_empty() {
-        "none".to_owned()
-    } else {
-        words.join(", ")
     }
 }
 
