@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod browser;
 mod catalogue;
 mod catalogue_init;
 mod check;
@@ -26,6 +27,7 @@ mod optimizers;
 mod plugin_files;
 mod real_text;
 mod references;
+mod report;
 mod sandbox;
 mod streams;
 mod studies;
