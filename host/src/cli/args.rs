@@ -179,6 +179,8 @@ pub enum Subcommands {
     /// Try a known property of LoRA on a model and data
     #[command(subcommand)]
     Verify(VerifyCommand),
+    /// Write what the runs of a folder say: a page, pictures, tables
+    Report(ReportArgs),
     /// List every key of an experiment file, with default and meaning
     Keys,
     /// Carry out runs for a parent process
@@ -320,6 +322,26 @@ pub enum Dtype {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ServerName {
     Vllm,
+}
+
+/// What `report` takes.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Output folder of a sweep, which may be going on
+    #[arg(value_name = "DIR")]
+    pub output: PathBuf,
+    /// Folder of the report [default: DIR/report]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write it again whenever runs have ended, until Ctrl-C; the page loads itself again
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks of --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub every: u64,
+    /// Write the runs' metrics as event files of TensorBoard as well, below this folder
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

@@ -17,6 +17,7 @@ use crate::launch::LaunchError;
 use crate::model::ModelError;
 use crate::plugins::PluginError;
 use crate::record::RecordError;
+use crate::report::page::ReportError;
 use crate::spec::SpecError;
 use crate::sweep::{PrepareError, StudyError, SweepError, WorkerError};
 use crate::train::DeviceError;
@@ -44,6 +45,13 @@ pub enum Failure {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(
+        "{} holds no runs yet; --watch waits for them",
+        path.display()
+    )]
+    NoRuns { path: PathBuf },
     #[error(transparent)]
     Sweep(#[from] SweepError),
     #[error(transparent)]
@@ -118,10 +126,13 @@ impl Failure {
             | Self::NotAnOutput { .. }
             | Self::NoPlan { .. }
             | Self::Verify(_)
+            | Self::NoRuns { .. }
+            | Self::Report(ReportError::NotOurs { .. })
             | Self::Check(CheckError::Filter { .. })
             | Self::Prepare(_)
             | Self::Record(
                 RecordError::NotOurs { .. }
+                | RecordError::NoOutput { .. }
                 | RecordError::NotAFolder { .. }
                 | RecordError::Newer { .. },
             ) => Exit::Usage,

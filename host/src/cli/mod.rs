@@ -17,6 +17,7 @@ mod model;
 mod output;
 mod plan;
 mod plugin;
+mod report;
 mod share;
 mod status;
 mod verify;
@@ -78,6 +79,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Some(Subcommands::Import(args)) => import::run(args),
         Some(Subcommands::Data(DataCommand::Inspect(args))) => data::inspect(args),
         Some(Subcommands::Verify(command)) => verify::run(command, &cli.log),
+        Some(Subcommands::Report(args)) => report::run(args, &cli.log),
         Some(Subcommands::Keys) => {
             output::print(&schema::listing())?;
             Ok(Exit::Ok)

@@ -36,6 +36,12 @@ pub enum RecordError {
     )]
     NotOurs { path: PathBuf, marker: &'static str },
 
+    #[error(
+        "{} is no output folder of lorahost (it holds no {marker}); name the folder that a sweep was given as --output",
+        path.display()
+    )]
+    NoOutput { path: PathBuf, marker: &'static str },
+
     #[error("the output path {} is not a folder; name a new or empty folder", path.display())]
     NotAFolder { path: PathBuf },
 

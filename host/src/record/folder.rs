@@ -288,6 +288,14 @@ pub fn read_metrics(folder: &Path) -> Result<Vec<Event>, RecordError> {
     events.map_err(RecordError::json(path))
 }
 
+/// The content of `spec.json`, of a run that need not be done.
+///
+/// # Errors
+/// [`RecordError::Io`], [`RecordError::Json`], [`RecordError::Newer`].
+pub(super) fn read_spec(folder: &Path) -> Result<SpecRecord, RecordError> {
+    read_json(&folder.join(SPEC))
+}
+
 /// Why the files do not fit the completion record, if they do not.
 fn misfit(folder: &Path, completion: &Completion) -> Result<Option<String>, RecordError> {
     for name in [SPEC, METRICS, RESULT] {

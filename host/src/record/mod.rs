@@ -35,6 +35,7 @@ mod output;
 mod plan;
 mod provenance;
 mod result;
+mod stored;
 
 pub use checkpoint::{Checkpoint, Found, Spent, discard as discard_checkpoint};
 pub use diagnostics::{Diagnostics, LayerNorms, Norms};
@@ -54,6 +55,7 @@ pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,
 };
 pub use result::{Failure, Measured, RunResult, Status, TestResult};
+pub use stored::StoredRuns;
 
 /// Version of the files of a run's folder that this lorahost writes, and the newest that it reads.
 pub const RECORD_VERSION: u32 = 1;

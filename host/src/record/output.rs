@@ -132,6 +132,22 @@ pub fn is_output(path: &Path) -> bool {
     path.join(MARKER).is_file()
 }
 
+/// Refuses what is no output folder of this or an older lorahost.
+pub(super) fn check_output(path: &Path) -> Result<(), RecordError> {
+    let no_output = || RecordError::NoOutput {
+        path: path.to_owned(),
+        marker: MARKER,
+    };
+    let marker = path.join(MARKER);
+    let content = read_if_there(&marker)?.ok_or_else(no_output)?;
+    check_marker(&marker, &content)
+}
+
+/// The folder of all runs of an output folder.
+pub(super) fn runs_folder(output: &Path) -> PathBuf {
+    output.join(RUNS)
+}
+
 fn check_marker(path: &Path, content: &[u8]) -> Result<(), RecordError> {
     let marker: Marker = serde_json::from_slice(content).map_err(RecordError::json(path))?;
     if marker.version > RECORD_VERSION {

@@ -6,12 +6,16 @@ pub mod analysis;
 mod curve;
 mod files;
 mod original;
+pub mod page;
+mod sparkline;
 mod summary;
 mod table;
+pub mod tensorboard;
 
 pub use curve::curve;
 pub use files::ResultFiles;
 pub use original::results_json;
+pub use sparkline::sparklines;
 pub use summary::{
     Best, Bound, CellSummary, Edge, PointSummary, Ratio, RunSummary, Summary, summarise,
 };

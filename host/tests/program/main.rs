@@ -7,6 +7,7 @@
 
 mod analysis;
 mod bad_input;
+mod browser;
 mod catalogue;
 mod catalogue_init;
 mod check;
@@ -31,6 +32,7 @@ mod plugin_files;
 mod proof;
 mod real_text;
 mod references;
+mod report;
 mod sandbox;
 mod sharing;
 mod slurm;

@@ -312,6 +312,33 @@ impl Run<'_> {
     }
 }
 
+impl Counts {
+    /// However they ended.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.completed + self.diverged + self.failed + self.unfinished
+    }
+}
+
+/// `12 completed, 1 diverged`.
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [
+            (self.completed, "completed"),
+            (self.diverged, "diverged"),
+            (self.failed, "failed"),
+            (self.unfinished, "unfinished"),
+        ];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = parts.map(|(count, how)| format!("{count} {how}")).collect();
+        if words.is_empty() {
+            f.write_str("none")
+        } else {
+            f.write_str(&words.join(", "))
+        }
+    }
+}
+
 impl std::iter::Sum for Counts {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), |sum, one| Self {
