@@ -17,7 +17,7 @@ use super::output::print;
 use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::plugins::{Registry, search_folders};
-use crate::record::{History, OutputFolder, RunRecord, Status};
+use crate::record::{History, OutputFolder, RunRecord, SpecRecord, Status};
 use crate::report::analysis::{Analysis, Sources, analyse};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
 use crate::spec::{self, Plan, Search};
@@ -71,7 +71,7 @@ pub fn run(args: &ExperimentArgs, log: &LogArgs) -> Result<Exit, Failure> {
     let planned = done.jobs.iter();
     let planned = planned.map(|job| (job.cell.as_str(), &job.spec.seeds));
     let files = ResultFiles::of(output.path(), planned);
-    report(&output, &files, done.sweep, plan.search, log)
+    report(&output, &files, done, plan.search, log)
 }
 
 /// Jobs and what came of them, in the same order.
@@ -92,11 +92,7 @@ fn search(
 ) -> Result<(), Failure> {
     while !done.sweep.interrupted {
         let records: Vec<RunRecord> = done.sweep.done().cloned().collect();
-        let runs = next_runs(
-            &plan.runs,
-            &analysed(&records, &HashMap::new()),
-            plan.search,
-        );
+        let runs = next_runs(&plan.runs, &analysed(&records), plan.search);
         if runs.is_empty() {
             break;
         }
@@ -130,11 +126,12 @@ pub(super) fn carry_out(
     Ok(run_plan(jobs, setup, stop, observer.as_mut())?)
 }
 
-fn analysed(records: &[RunRecord], histories: &HashMap<String, History>) -> Analysis {
+/// What a search decides by.
+fn analysed(records: &[RunRecord]) -> Analysis {
     analyse(&Sources {
         records,
         unfinished: &[],
-        histories,
+        histories: &HashMap::new(),
     })
 }
 
@@ -185,15 +182,22 @@ fn observer<'a>(jobs: &'a [RunJob], setup: &WorkerSetup, log: &LogArgs) -> Box<d
 fn report(
     output: &OutputFolder,
     files: &ResultFiles,
-    sweep: SweepSummary,
+    Done { jobs, sweep }: Done,
     search: Search,
     log: &LogArgs,
 ) -> Result<Exit, Failure> {
     let (interrupted, failed) = (sweep.interrupted, sweep.count(Status::Failed));
+    let undone = jobs.iter().zip(&sweep.records);
+    let undone = undone.filter(|(_, record)| record.is_none());
+    let unfinished: Vec<SpecRecord> = undone.map(|(job, _)| job.record()).collect();
     let records: Vec<RunRecord> = sweep.records.into_iter().flatten().collect();
     let summary = summarise(&records);
     let histories = History::read_all(&records, |id| output.run_folder(id))?;
-    let analysis = analysed(&records, &histories);
+    let analysis = analyse(&Sources {
+        records: &records,
+        unfinished: &unfinished,
+        histories: &histories,
+    });
     let written = files.write(&records, &summary, &analysis, interrupted)?;
     if !log.quiet {
         let mut text = [

@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor, no_grad};
 
 use super::setup::Setup;
 use crate::adapter::{Linear, ModuleKind};
 use crate::data;
+use crate::model::Model;
 use crate::record::{Diagnostics, LayerNorms, Norms};
 use crate::spec::RunSpec;
 
@@ -24,7 +26,6 @@ pub struct Meter {
     owners: HashMap<String, usize>,
     /// Multiply-adds a token, forward and backward.
     multiply_adds: u64,
-    last_step: Option<StepNorms>,
 }
 
 /// A layer before the first step.
@@ -37,9 +38,10 @@ struct Start {
     weight: Option<Tensor>,
 }
 
-/// Squares of Frobenius norms of gradients and updates.
-#[derive(Debug, Default, Clone)]
-struct StepNorms {
+/// Squares of Frobenius norms of a step's gradients and updates. They outlive the step: it may be an evaluation in another
+/// process, after a checkpoint, that tells them.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepNorms {
     layers: Vec<[f64; 2]>,
     /// Over all parameters, also those of no linear layer.
     total: [f64; 2],
@@ -52,12 +54,12 @@ pub struct BeforeStep {
 }
 
 impl Meter {
-    /// Looks at a model that has not been trained yet.
+    /// Looks at a model that has not been trained yet, and has no checkpoint's values.
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn new(setup: &Setup) -> Result<Self, TchError> {
-        let linears = setup.model.linears();
+    pub fn new(model: &Model) -> Result<Self, TchError> {
+        let linears = model.linears();
         let mut layers = Vec::new();
         let mut owners = HashMap::new();
         for (place, linear) in linears.iter().enumerate() {
@@ -86,7 +88,6 @@ impl Meter {
             layers,
             owners,
             multiply_adds: in_encoder.map(|linear| multiply_adds(linear)).sum(),
-            last_step: None,
         })
     }
 
@@ -94,7 +95,7 @@ impl Meter {
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn before_step(&self, setup: &Setup) -> Result<BeforeStep, TchError> {
+    pub fn before_step(setup: &Setup) -> Result<BeforeStep, TchError> {
         let values = &setup.optimizer.group().values;
         no_grad(|| {
             let gradient = |value: &Tensor| {
@@ -116,16 +117,18 @@ impl Meter {
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn after_step(&mut self, setup: &Setup, before: BeforeStep) -> Result<(), TchError> {
+    pub fn after_step(&self, setup: &Setup, before: BeforeStep) -> Result<StepNorms, TchError> {
         let mut norms = StepNorms {
             layers: vec![[0.0; 2]; self.layers.len()],
             total: [0.0; 2],
         };
         let group = setup.optimizer.group();
         let now = group.infos.iter().zip(&group.values);
-        let before = before.values.iter().zip(before.gradients);
-        for ((info, value), (old, gradient)) in now.zip(before) {
-            let squares = [gradient, no_grad(|| square(&value.f_sub(old)?))?];
+        let before = before.values.into_iter().zip(before.gradients);
+        for ((info, value), (mut old, gradient)) in now.zip(before) {
+            // In place: of the largest parameters there is no third copy.
+            let update = no_grad(|| square(&old.f_sub_(value)?))?;
+            let squares = [gradient, update];
             let owner = self.owners.get(&info.name);
             for sum in owner
                 .map(|&owner| &mut norms.layers[owner])
@@ -135,11 +138,10 @@ impl Meter {
                 *sum = [sum[0] + squares[0], sum[1] + squares[1]];
             }
         }
-        self.last_step = Some(norms);
-        Ok(())
+        Ok(norms)
     }
 
-    /// The norms after `step` steps.
+    /// The norms after `step` steps, the last of which had `last_step`.
     ///
     /// # Errors
     /// What libtorch reports.
@@ -147,6 +149,7 @@ impl Meter {
         &self,
         spec: &RunSpec,
         setup: &Setup,
+        last_step: Option<&StepNorms>,
         step: usize,
         epoch: usize,
     ) -> Result<Diagnostics, TchError> {
@@ -155,7 +158,7 @@ impl Meter {
         for (index, start) in self.layers.iter().enumerate() {
             let linear = linears[start.place];
             let mut norms = no_grad(|| of_layer(linear, start))?;
-            if let Some(step) = &self.last_step {
+            if let Some(step) = last_step {
                 set_step(&mut norms, step.layers[index]);
             }
             let name = linear.name().to_owned();
@@ -167,12 +170,12 @@ impl Meter {
             epoch,
             tokens,
             multiply_adds: tokens * self.multiply_adds,
-            total: self.total(&layers),
+            total: self.total(&layers, last_step),
             layers,
         })
     }
 
-    fn total(&self, layers: &[LayerNorms]) -> Norms {
+    fn total(&self, layers: &[LayerNorms], last_step: Option<&StepNorms>) -> Norms {
         let each = |norm: fn(&Norms) -> Option<f64>| {
             let found: Vec<f64> = layers
                 .iter()
@@ -192,7 +195,7 @@ impl Meter {
             spectral_ba: each(|norms| norms.spectral_ba).map(largest),
             ..Norms::default()
         };
-        if let Some(step) = &self.last_step {
+        if let Some(step) = last_step {
             set_step(&mut total, step.total);
         }
         total
@@ -280,13 +283,12 @@ fn trace(matrix: &Tensor) -> Result<f64, TchError> {
 }
 
 fn frobenius(tensor: &Tensor) -> Result<f64, TchError> {
-    square(tensor).map(f64::sqrt)
+    tensor.f_detach()?.f_norm()?.f_double_value(&[])
 }
 
 /// The sum of squares.
 fn square(tensor: &Tensor) -> Result<f64, TchError> {
-    let square = tensor.f_detach()?.f_square()?;
-    square.f_sum(Kind::Double)?.f_double_value(&[])
+    frobenius(tensor).map(|norm| norm * norm)
 }
 
 /// Forward, backward to the input, and backward to what learns.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use lorahost_plugin_api::protocol::EvaluationPhase;
 use tch::{Kind, Tensor};
 
-use super::diagnostics::Meter;
+use super::diagnostics::{Meter, StepNorms};
 use super::evaluate::{Evaluation, evaluate};
 use super::head::HeadPass;
 use super::setup::Setup;
@@ -36,11 +36,11 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
         trainable_parameters: measured.trainable_parameters,
         total_parameters: measured.total_parameters,
     });
-    let mut meter = Meter::new(setup)?;
-    let untrained = validate(spec, setup, &meter, 0, 0, watch)?;
+    let untrained = validate(spec, setup, None, 0, 0, watch)?;
     measured.untrained_val_loss = untrained.map(|evaluation| evaluation.loss);
 
     let (mut forwards, mut updates) = (0, 0);
+    let mut last_step = None;
     'epochs: for epoch in 1..=spec.train.epochs {
         if measured.steps == steps {
             break;
@@ -65,12 +65,12 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
                 updates += 1;
                 clip(setup, spec.train.grad_clip)?;
                 let evaluated = due || index == last || step == steps;
-                let before = evaluated.then(|| meter.before_step(setup)).transpose()?;
+                let before = evaluated.then(|| Meter::before_step(setup)).transpose()?;
                 watch
                     .call("optimizer", &spec.optimizer, "step", None)
                     .of(|| setup.optimizer.step(updates, lr))?;
                 if let Some(before) = before {
-                    meter.after_step(setup, before)?;
+                    last_step = Some(setup.meter.after_step(setup, before)?);
                 }
             }
             forget_gradients(setup)?;
@@ -86,7 +86,7 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
                 break 'epochs;
             }
             if due && step < steps {
-                validate(spec, setup, &meter, step, epoch, watch)?;
+                validate(spec, setup, last_step.as_ref(), step, epoch, watch)?;
             }
         }
         if means.is_empty() {
@@ -97,7 +97,14 @@ pub fn run(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Measu
         measured
             .train_losses
             .push(means.iter().sum::<f64>() / means.len() as f64);
-        if let Some(evaluation) = validate(spec, setup, &meter, measured.steps, epoch, watch)? {
+        if let Some(evaluation) = validate(
+            spec,
+            setup,
+            last_step.as_ref(),
+            measured.steps,
+            epoch,
+            watch,
+        )? {
             measured.val_losses.push(evaluation.loss);
             measured.headline = Some(evaluation.metrics.short);
             if !evaluation.loss.is_finite() {
@@ -222,7 +229,7 @@ pub fn packed(
 fn validate(
     spec: &RunSpec,
     setup: &Setup,
-    meter: &Meter,
+    last_step: Option<&StepNorms>,
     step: usize,
     epoch: usize,
     watch: &mut Watch<'_>,
@@ -234,7 +241,7 @@ fn validate(
     around_evaluation(spec, setup, EvaluationPhase::Before, watch)?;
     let evaluation = evaluate(spec, setup, tokens, watch)?;
     // Of the point that was evaluated, which need not be the one at which the optimizer goes on.
-    let diagnostics = meter.measure(spec, setup, step, epoch)?;
+    let diagnostics = setup.meter.measure(spec, setup, last_step, step, epoch)?;
     around_evaluation(spec, setup, EvaluationPhase::After, watch)?;
     watch.tell(Event::Evaluation {
         split: Split::Validation,

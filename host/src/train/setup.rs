@@ -6,6 +6,7 @@ use lorahost_plugin_api::protocol::{ParameterInfo, Role, Task};
 use tch::Device;
 
 use super::TrainError;
+use super::diagnostics::Meter;
 use super::factors::{self, Multipliers};
 use super::trainer::Watch;
 use crate::data::TokenSplits;
@@ -21,6 +22,8 @@ pub struct Setup {
     pub model: Rc<Model>,
     pub head: Rc<TaskHead>,
     pub optimizer: Optimizer,
+    /// Has seen the model as it starts.
+    pub meter: Meter,
 }
 
 /// Opens and connects the parts of a run.
@@ -51,6 +54,7 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
         .as_ref()
         .map_or(HeadMode::Train, |lora| lora.head_mode);
     model.train(spec.method, head_mode);
+    let meter = Meter::new(&model)?;
     let group = group(&model, spec, &multipliers);
     if group.values.is_empty() {
         return Err(TrainError::NothingToTrain);
@@ -63,6 +67,7 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
         model,
         head,
         optimizer,
+        meter,
     })
 }
 

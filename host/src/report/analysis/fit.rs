@@ -16,9 +16,10 @@ use super::student;
 /// 1e-3. The two neighbours of the best point count in any case.
 const REACH: f64 = 0.55;
 
-/// The cubic lies between the parabola and the truth: on curves whose walls differ four times in slope a third of the
-/// difference is left beyond it. With the plain difference 90% intervals of such curves hold the truth in 57% to 80% of the
-/// cases, with this one in 87% to 92%; where the U is symmetric the difference is noise, and the interval hardly grows.
+/// The cubic lies between the parabola and the truth. On curves whose walls differ four times in slope it leaves up to a
+/// third of the parabola's error, so that the difference is two thirds of it. With the plain difference 90% intervals hold
+/// the truth of such curves in 57% to 85% of the cases, with this one in 87% to 92% (see `coverage.rs`); where the U is
+/// symmetric the difference is noise, and the interval hardly grows.
 const STRETCH: f64 = 1.5;
 
 /// The fit of one U. Places are decimal logarithms of learning rates.
