@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-REACH, STRETCH, LEVEL = 0.55, 1.5, 0.9
+REACH, WIDE_REACH, STRETCH, LEVEL = 0.45, 0.95, 1.5, 0.9
 COMPARED = {"agree": 0, "differ": 0}
 
 
@@ -60,7 +60,7 @@ def optimum(cell, runs):
 
     u = x - x[best]
     near = window(u, best, REACH)
-    wide = window(u, best, 2 * REACH)
+    wide = window(u, best, WIDE_REACH)
     left = np.arange(min(wide[0], max(near[0] - 1, 0)), near[0])
     right = np.arange(near[-1] + 1, min(max(wide[-1], near[-1] + 1), len(u) - 1) + 1)
     flatter_left = len(left) and (not len(right) or means[left].mean() <= means[right].mean())
@@ -100,8 +100,10 @@ def optimum(cell, runs):
 
 
 def window(u, best, reach):
-    inside = np.flatnonzero(np.abs(u) <= reach)
-    return np.arange(min(inside[0], best - 1), max(inside[-1], best + 1) + 1)
+    """Up to the first point that is `reach` away, on each side."""
+    first = max(np.flatnonzero(u <= -reach), default=0)
+    last = min(np.flatnonzero(u >= reach), default=len(u) - 1)
+    return np.arange(min(first, best - 1), max(last, best + 1) + 1)
 
 
 def ratio(name, found, own, full):
