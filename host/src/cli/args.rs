@@ -470,7 +470,7 @@ pub enum VerifyCommand {
         #[arg(long, value_name = "N", default_value_t = 8)]
         steps: usize,
         /// The largest difference of a loss, relative to that of the first rank
-        #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+        #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
         tolerance: f64,
         #[command(flatten)]
         subject: Box<SubjectArgs>,

@@ -20,7 +20,9 @@ use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::launch::{LaunchError, Task};
 use crate::plugins::{Registry, search_folders};
-use crate::record::{History, OutputFolder, PlanRecord, RecordError, RunRecord, Status};
+use crate::record::{
+    History, OutputFolder, PlanRecord, RecordError, RunRecord, SpecRecord, Status,
+};
 use crate::report::analysis::{Analysis, Sources, analyse};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
 use crate::spec::{self, Plan, Search};
@@ -169,11 +171,7 @@ struct Means<'a> {
 fn search(plan: &mut Plan, done: &mut Done, means: &Means<'_>) -> Result<(), Failure> {
     while done.sweep.left() == 0 {
         let records: Vec<RunRecord> = done.sweep.done().cloned().collect();
-        let runs = next_runs(
-            &plan.runs,
-            &analysed(&records, &HashMap::new()),
-            plan.search,
-        );
+        let runs = next_runs(&plan.runs, &analysed(&records), plan.search);
         if runs.is_empty() {
             break;
         }
@@ -209,11 +207,12 @@ pub(super) fn carry_out(
     Ok(run_plan(jobs, setup, stop, observer.as_mut())?)
 }
 
-fn analysed(records: &[RunRecord], histories: &HashMap<String, History>) -> Analysis {
+/// What a search decides by.
+fn analysed(records: &[RunRecord]) -> Analysis {
     analyse(&Sources {
         records,
         unfinished: &[],
-        histories,
+        histories: &HashMap::new(),
     })
 }
 
@@ -284,8 +283,15 @@ fn report(
     let (records, summary, analysis, written) = loop {
         let records: Vec<RunRecord> = sweep.done().cloned().collect();
         let summary = summarise(&records);
+        let undone = jobs.iter().zip(&sweep.records);
+        let undone = undone.filter(|(_, record)| record.is_none());
+        let unfinished: Vec<SpecRecord> = undone.map(|(job, _)| job.record()).collect();
         let histories = History::read_all(&records, |id| output.run_folder(id))?;
-        let analysis = analysed(&records, &histories);
+        let analysis = analyse(&Sources {
+            records: &records,
+            unfinished: &unfinished,
+            histories: &histories,
+        });
         let written = files.write(&records, &summary, &analysis, sweep.left() > 0)?;
         // Another process may have done the last run meanwhile, and written the results of all before this wrote those
         // of some.

@@ -357,7 +357,16 @@ mod tests {
                 })
             })
             .collect();
-        insta::assert_snapshot!(best(&runs), @"");
+        insta::assert_snapshot!(best(&runs), @r#"
+        cell     best lr                         optimum  val loss  test acc         lr / full lr
+        lora-r4    0.001  0.000988 (0.000944 to 0.00102)    0.2023    0.7977  9.77 (9.21 to 10.2)
+        full      0.0001  0.000101 (9.8e-05 to 0.000105)    0.2017    0.7983                    1
+        intervals of 90% over 3 seeds
+
+        LoRA less full         of    value        90% interval      p
+        lora-r4         test loss  +0.0007  -0.0045 to +0.0058  0.742  unresolved
+        lora-r4               acc  -0.0007  -0.0058 to +0.0045  0.742  unresolved
+        "#);
     }
 
     #[test]

@@ -9,8 +9,6 @@ use crate::spec::{PlannedRun, Search};
 
 /// Decades by which a grid grows beyond its edge.
 const OUTWARD: f64 = 0.5;
-/// Decades on each side of the best learning rate in which further ones tell of the optimum: what a fit sees.
-const REACH: f64 = 0.55;
 /// Learning rates closer than this, in decades, say the same; more seeds say more.
 const FINEST: f64 = 0.06;
 
@@ -167,7 +165,12 @@ fn wanted(cell: &CellAnalysis, tried: &[f64], width: f64) -> Option<Vec<f64>> {
 /// the same.
 fn widest(gaps: impl Iterator<Item = (f64, f64)>, best: f64, optimum: &Optimum) -> Option<f64> {
     let interval = optimum.interval.unwrap_or_default();
-    let (from, to) = (beyond(best, -REACH), beyond(best, REACH));
+    // What the fit sees, rounded outwards.
+    let seen = optimum.fit.as_ref().map(|fit| fit.lrs.as_slice());
+    let (from, to) = match seen {
+        Some([first, .., last]) => (first / 1.001, last * 1.001),
+        _ => (beyond(best, -OUTWARD), beyond(best, OUTWARD)),
+    };
     let low = interval.low.unwrap_or(from).max(from);
     let high = interval.high.unwrap_or(to).min(to);
     let inside = gaps.filter(|&(left, right)| left >= from && right <= to);

@@ -12,6 +12,7 @@ use super::checkpoint::Progress;
 use super::setup::Setup;
 use crate::adapter::{Linear, ModuleKind};
 use crate::data;
+use crate::model::Model;
 use crate::record::{Diagnostics, LayerNorms, Norms};
 use crate::spec::RunSpec;
 
@@ -38,8 +39,9 @@ struct Start {
     weight: Option<Tensor>,
 }
 
-/// Squares of Frobenius norms of gradients and updates.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// Squares of Frobenius norms of a step's gradients and updates. They outlive the step: it may be an evaluation in another
+/// process, after a checkpoint, that tells them.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepNorms {
     layers: Vec<[f64; 2]>,
     /// Over all parameters, also those of no linear layer.
@@ -53,12 +55,12 @@ pub struct BeforeStep {
 }
 
 impl Meter {
-    /// Looks at a model that has not been trained yet.
+    /// Looks at a model that has not been trained yet, and has no checkpoint's values.
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn new(setup: &Setup) -> Result<Self, TchError> {
-        let linears = setup.model.linears();
+    pub fn new(model: &Model) -> Result<Self, TchError> {
+        let linears = model.linears();
         let mut layers = Vec::new();
         let mut owners = HashMap::new();
         for (place, linear) in linears.iter().enumerate() {
@@ -94,7 +96,7 @@ impl Meter {
     ///
     /// # Errors
     /// What libtorch reports.
-    pub fn before_step(&self, setup: &Setup) -> Result<BeforeStep, TchError> {
+    pub fn before_step(setup: &Setup) -> Result<BeforeStep, TchError> {
         let values = &setup.optimizer.group().values;
         no_grad(|| {
             let gradient = |value: &Tensor| {
@@ -123,9 +125,11 @@ impl Meter {
         };
         let group = setup.optimizer.group();
         let now = group.infos.iter().zip(&group.values);
-        let before = before.values.iter().zip(before.gradients);
-        for ((info, value), (old, gradient)) in now.zip(before) {
-            let squares = [gradient, no_grad(|| square(&value.f_sub(old)?))?];
+        let before = before.values.into_iter().zip(before.gradients);
+        for ((info, value), (mut old, gradient)) in now.zip(before) {
+            // In place: of the largest parameters there is no third copy.
+            let update = no_grad(|| square(&old.f_sub_(value)?))?;
+            let squares = [gradient, update];
             let owner = self.owners.get(&info.name);
             for sum in owner
                 .map(|&owner| &mut norms.layers[owner])
@@ -280,13 +284,12 @@ fn trace(matrix: &Tensor) -> Result<f64, TchError> {
 }
 
 fn frobenius(tensor: &Tensor) -> Result<f64, TchError> {
-    square(tensor).map(f64::sqrt)
+    tensor.f_detach()?.f_norm()?.f_double_value(&[])
 }
 
 /// The sum of squares.
 fn square(tensor: &Tensor) -> Result<f64, TchError> {
-    let square = tensor.f_detach()?.f_square()?;
-    square.f_sum(Kind::Double)?.f_double_value(&[])
+    frobenius(tensor).map(|norm| norm * norm)
 }
 
 /// Forward, backward to the input, and backward to what learns.

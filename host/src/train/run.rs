@@ -25,7 +25,6 @@ use crate::sweep::Wish;
 pub fn run(
     spec: &RunSpec,
     setup: &Setup,
-    meter: &Meter,
     resumed: Option<Progress>,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Measured>, TrainError> {
@@ -34,7 +33,7 @@ pub fn run(
     start(setup, steps, watch);
     let mut progress = match resumed {
         Some(progress) => progress,
-        None => begin(spec, setup, meter, watch)?,
+        None => begin(spec, setup, watch)?,
     };
     if boundary(spec, setup, &progress, watch) == Wish::Stop {
         return Ok(None);
@@ -59,12 +58,12 @@ pub fn run(
                 progress.updates += 1;
                 clip(setup, spec.train.grad_clip)?;
                 let evaluated = is_due(spec, step) || step == steps || progress.groups + 1 == all;
-                let before = evaluated.then(|| meter.before_step(setup)).transpose()?;
+                let before = evaluated.then(|| Meter::before_step(setup)).transpose()?;
                 watch
                     .call("optimizer", &spec.optimizer, "step", None)
                     .of(|| setup.optimizer.step(progress.updates, lr))?;
                 progress.last_step = before
-                    .map(|before| meter.after_step(setup, before))
+                    .map(|before| setup.meter.after_step(setup, before))
                     .transpose()?;
             }
             forget_gradients(setup)?;
@@ -81,7 +80,7 @@ pub fn run(
                 return Ok(Some(progress.measured));
             }
             if is_due(spec, step) && step < steps {
-                let evaluation = validate(spec, setup, meter, &progress, watch)?;
+                let evaluation = validate(spec, setup, &progress, watch)?;
                 if has_diverged(spec, &mut progress, evaluation.as_ref()) {
                     diverged = evaluation;
                     break;
@@ -91,7 +90,7 @@ pub fn run(
                 return Ok(None);
             }
         }
-        if measure_epoch(spec, setup, meter, diverged, &mut progress, watch)? {
+        if measure_epoch(spec, setup, diverged, &mut progress, watch)? {
             break;
         }
         progress.epoch += 1;
@@ -113,7 +112,6 @@ pub fn run(
 fn measure_epoch(
     spec: &RunSpec,
     setup: &Setup,
-    meter: &Meter,
     diverged: Option<Evaluation>,
     progress: &mut Progress,
     watch: &mut Watch<'_>,
@@ -131,7 +129,7 @@ fn measure_epoch(
     let evaluation = if ends {
         diverged
     } else {
-        let evaluation = validate(spec, setup, meter, progress, watch)?;
+        let evaluation = validate(spec, setup, progress, watch)?;
         // The same model was judged before where an evaluation was due after this step.
         ends = !is_due(spec, step) && has_diverged(spec, progress, evaluation.as_ref());
         evaluation
@@ -157,14 +155,9 @@ fn start(setup: &Setup, steps: usize, watch: &mut Watch<'_>) {
 }
 
 /// The untrained model, evaluated.
-fn begin(
-    spec: &RunSpec,
-    setup: &Setup,
-    meter: &Meter,
-    watch: &mut Watch<'_>,
-) -> Result<Progress, TrainError> {
+fn begin(spec: &RunSpec, setup: &Setup, watch: &mut Watch<'_>) -> Result<Progress, TrainError> {
     let description = setup.model.describe();
-    let untrained = validate(spec, setup, meter, &Progress::default(), watch)?;
+    let untrained = validate(spec, setup, &Progress::default(), watch)?;
     Ok(Progress {
         epoch: 1,
         measured: Measured {
@@ -318,7 +311,6 @@ pub fn packed(
 fn validate(
     spec: &RunSpec,
     setup: &Setup,
-    meter: &Meter,
     progress: &Progress,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Evaluation>, TrainError> {
@@ -330,7 +322,7 @@ fn validate(
     around_evaluation(spec, setup, EvaluationPhase::Before, watch)?;
     let evaluation = evaluate(spec, setup, tokens, watch)?;
     // Of the point that was evaluated, which need not be the one at which the optimizer goes on.
-    let diagnostics = meter.measure(spec, setup, progress)?;
+    let diagnostics = setup.meter.measure(spec, setup, progress)?;
     around_evaluation(spec, setup, EvaluationPhase::After, watch)?;
     watch.tell(Event::Evaluation {
         split: Split::Validation,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use lorahost_plugin_api::protocol::{ParameterInfo, Role, Task};
 use tch::Device;
 
+use super::diagnostics::Meter;
 use super::factors::{self, Multipliers, Start};
 use super::trainer::Watch;
 use super::{TrainError, checkpoint};
@@ -23,6 +24,8 @@ pub struct Setup {
     pub optimizer: Optimizer,
     /// Digest of what the plugins made of the model, see [`checkpoint::start`].
     pub start: String,
+    /// Has seen the model as it starts.
+    pub meter: Meter,
 }
 
 /// Opens and connects the parts of a run.
@@ -64,6 +67,7 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
         model.lower()?;
     }
     let start = checkpoint::start(&model)?;
+    let meter = Meter::new(&model)?;
     let group = group(&model, spec, &multipliers);
     if group.values.is_empty() {
         return Err(TrainError::NothingToTrain);
@@ -77,6 +81,7 @@ pub fn setup(job: &RunJob, device: Device, watch: &mut Watch<'_>) -> Result<Setu
         head,
         optimizer,
         start,
+        meter,
     })
 }
 

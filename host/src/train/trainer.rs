@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::checkpoint;
-use super::diagnostics::Meter;
 use super::run::run;
 use super::setup::setup;
 use super::{TrainError, resolve_device};
@@ -62,14 +61,12 @@ fn train(
     tch::set_num_threads(i32::try_from(job.threads).unwrap_or(1));
     let device = resolve_device(job.device)?;
     let setup = setup(job, device, watch)?;
-    // Before what was learned comes back.
-    let meter = Meter::new(&setup)?;
     let progress = match resumed.map(|found| checkpoint::load(found, &job.spec, &setup, watch)) {
         Some(Err(why)) => return Ok(Outcome::Unfit(why)),
         Some(Ok(progress)) => Some(progress),
         None => None,
     };
-    let Some(measured) = run(&job.spec, &setup, &meter, progress, watch)? else {
+    let Some(measured) = run(&job.spec, &setup, progress, watch)? else {
         return Ok(Outcome::Stopped);
     };
     match job.spec.train.save {

@@ -88,6 +88,7 @@ fn logits_of(model: &Model, row: &[i64]) -> Vec<f64> {
         match head.description().pooled {
             Some(Pooled::First) => x = x.narrow(0, 0, 1),
             Some(Pooled::Last) => x = x.narrow(0, row.len() as i64 - 1, 1),
+            Some(Pooled::Other) => panic!("no place is pooled that this test knows"),
             None => {}
         }
         for layer in &head.description().layers {

@@ -9,9 +9,10 @@
 //! The optimum is drawn anew each time, within half a grid step of the middle of a half-decade grid. Seeds differ by a
 //! standard deviation of 0.05, runs by 0.01 or 0.02, where half a decade beside the optimum costs 0.03 to 0.1.
 //!
-//! Where noise is small against the rise over one grid step, the interval is no better than the cubic's idea of the shape:
-//! on a curve that is flat on the left and grows tenfold a decade on the right (Morse's), half-decade grids with noise below
-//! a fifth of the smaller rise gave 45% to 80%. A finer grid is the remedy, and what the bracket search adds.
+//! Where noise is small against the rise over one grid step, the interval is no better than the cubic's idea of the
+//! shape. On a curve of Morse's form, 0.1 (1 - e^{1.2 u})^2, flat on the left and steep on the right, half-decade grids with
+//! a noise of a quarter to half of the smaller rise held the optimum in 45% to 82% of the cases, and quarter-decade grids in
+//! little more: the interval is short there, 0.1 to 0.2 decades, and the optimum lies beside it by as much again.
 
 use super::compare::quotient;
 use super::fit::fit;
