@@ -1,7 +1,7 @@
 //! How far a run has moved: norms of what each linear layer learned, of gradients and of updates.
 //!
-//! No matrix of a layer's size is taken apart. With G_A = A A' and G_B = B' B, both r x r, ||B A||_F^2 is the trace of
-//! G_B G_A, and the largest singular value of B A the root of the largest eigenvalue of G_B G_A.
+//! No matrix of a layer's size is taken apart. With P = A A' and Q = B' B, both r x r, ||B A||_F^2 is the trace of
+//! Q P, and the largest singular value of B A the root of the largest eigenvalue of Q P.
 
 use std::collections::HashMap;
 

@@ -29,7 +29,7 @@ pub fn p_value(t: f64, degrees: usize) -> Option<f64> {
     (degrees > 0 && !t.is_nan()).then(|| incomplete_beta(n / 2.0, 0.5, n / (n + t * t)))
 }
 
-/// The regularised incomplete beta function I_x(a, b), by its continued fraction (Abramowitz and Stegun 26.5.8) in the
+/// The regularised incomplete beta function of x, a and b, by its continued fraction (Abramowitz and Stegun 26.5.8) in the
 /// manner of Lentz.
 fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x <= 0.0 {
