@@ -74,7 +74,7 @@ pub struct Spent {
 #[derive(Debug)]
 pub enum Found {
     Nothing,
-    Whole(Checkpoint),
+    Whole(Box<Checkpoint>),
     /// Why it cannot be used.
     Damaged(String),
 }
@@ -106,7 +106,7 @@ impl Checkpoint {
                 return Ok(Found::Damaged(why));
             }
         }
-        Ok(Found::Whole(checkpoint))
+        Ok(Found::Whole(Box::new(checkpoint)))
     }
 
     /// Its file of tensors.
@@ -272,7 +272,7 @@ mod tests {
 
     fn whole(run: &Path) -> Checkpoint {
         match Checkpoint::find(run, ID).unwrap() {
-            Found::Whole(checkpoint) => checkpoint,
+            Found::Whole(checkpoint) => *checkpoint,
             other => panic!("{other:?}"),
         }
     }

@@ -207,7 +207,7 @@ pub fn note_crash(folder: &Path, failure: &Failure) -> Result<(), RecordError> {
 /// How often the run was tried again.
 fn crashes(folder: &Path) -> Result<u32, RecordError> {
     let lines = read_if_there(&folder.join(CRASHES))?.unwrap_or_default();
-    Ok(lines.iter().filter(|&&byte| byte == b'\n').count() as u32)
+    Ok(String::from_utf8_lossy(&lines).lines().count() as u32)
 }
 
 /// Whether `folder` is that of a run, done or not.
@@ -581,7 +581,7 @@ mod tests {
 
     fn found(folder: &Path) -> Checkpoint {
         match Checkpoint::find(folder, &spec_record().id).unwrap() {
-            checkpoint::Found::Whole(checkpoint) => checkpoint,
+            checkpoint::Found::Whole(checkpoint) => *checkpoint,
             other => panic!("{other:?}"),
         }
     }

@@ -82,7 +82,7 @@ pub struct TestResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     #[serde(flatten)]
-    pub call: Option<PluginCall>,
+    pub call: Option<Box<PluginCall>>,
     pub message: String,
     /// The cause may pass: a dead or silent process, memory, a disk. Other failures would be the same again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -219,7 +219,7 @@ mod tests {
             layer: None,
         };
         let failure = Failure {
-            call: Some(call),
+            call: Some(Box::new(call)),
             message: "panicked".into(),
             transient: true,
         };

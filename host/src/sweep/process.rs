@@ -133,12 +133,14 @@ impl Worker {
     /// are the sign of life.
     pub(super) fn run(self, order: Order, mut on_event: impl FnMut(Event)) -> Ending {
         locked(&self.last_words.lines).clear();
-        let mut call: Option<PluginCall> = None;
+        let mut call: Option<Box<PluginCall>> = None;
         // A dead worker takes no input; why it died shows when its output ends.
         self.handle.send(&ToWorker::Run(Box::new(order)));
         let message = loop {
             match self.next_message() {
-                Heard::Message(FromWorker::Event(Event::Calling(next))) => call = Some(next),
+                Heard::Message(FromWorker::Event(Event::Calling(next))) => {
+                    call = Some(Box::new(next));
+                }
                 Heard::Message(FromWorker::Event(Event::Returned)) => call = None,
                 Heard::Message(FromWorker::Event(event)) => on_event(event),
                 Heard::Message(FromWorker::Ready) => {}

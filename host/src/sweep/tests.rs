@@ -80,7 +80,7 @@ impl Executor for Fake {
             "panic" => panic!("a defect"),
             "fail" => {
                 return Err(Failure {
-                    call: Some(call),
+                    call: Some(Box::new(call)),
                     ..Failure::new("wrong shape")
                 });
             }
@@ -238,7 +238,7 @@ fn figures(record: &RunRecord) -> (String, Measured) {
 }
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = look() {
             return found;

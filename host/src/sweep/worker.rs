@@ -216,7 +216,7 @@ fn run(
 fn usable(order: &Order) -> Result<Option<Checkpoint>, RecordError> {
     let job = &order.job;
     Ok(match Checkpoint::find(&job.folder, &job.id)? {
-        Found::Whole(checkpoint) => Some(checkpoint),
+        Found::Whole(checkpoint) => Some(*checkpoint),
         Found::Nothing => None,
         Found::Damaged(why) => {
             let id = &job.id;

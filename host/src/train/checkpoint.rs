@@ -5,6 +5,7 @@
 //! in the checkpoint, so that a run never goes on from another one. Random streams have no state: each is seeded by its
 //! name and a number that counts forward passes or epochs.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -84,7 +85,8 @@ pub fn start(model: &Model) -> Result<String, TchError> {
             continue;
         };
         let [a, b] = [bytes_of(a)?, bytes_of(b)?].map(|bytes| sha256(&bytes));
-        text.push_str(&format!("{} {a} {b} {scale:e}\n", linear.name()));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {a} {b} {scale:e}", linear.name());
     }
     Ok(sha256(text.as_bytes()))
 }

@@ -110,7 +110,7 @@ fn failure(error: TrainError) -> Failure {
         layer,
     };
     Failure {
-        call: Some(call),
+        call: Some(Box::new(call)),
         message,
         transient,
     }
