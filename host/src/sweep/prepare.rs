@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::RunJob;
 use super::places::Places;
 use crate::adapter::Targets;
+use crate::adapter::peft::PeftFolder;
 use crate::data::{self, DataError, TokenSplits, Tokenizer, load_text, source_sha256, tokenise};
 use crate::digest::sha256;
 use crate::hub::HubError;
@@ -110,6 +111,11 @@ fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
             *largest = lora.rank.max(*largest);
         }
     }
+    let mut adapters: BTreeMap<(&str, Weights), BTreeSet<&Path>> = BTreeMap::new();
+    for RunSpec { model, .. } in plan.runs.iter().map(|run| &run.spec) {
+        let folders = adapters.entry((places.model(&model.path), model.weights));
+        folders.or_default().extend(model.adapter.as_deref());
+    }
     for ((path, weights), targets) in models {
         let options = Options {
             weights,
@@ -124,6 +130,10 @@ fn check_models(plan: &Plan, places: &Places) -> Result<(), PrepareError> {
         };
         let model = Model::outline(path, options)?;
         model.refuse_unknown_settings()?;
+        for folder in adapters.remove(&(path, weights)).into_iter().flatten() {
+            let adapter = PeftFolder::open(folder).map_err(ModelError::from)?;
+            model.check_peft(&adapter)?;
+        }
         for (targets, rank) in targets {
             let targets = Targets::parse(targets).map_err(ModelError::from)?;
             // A head is not there before its plugin runs; the encoder bounds the rank of all other layers.

@@ -66,7 +66,6 @@ impl PeftFolder {
         }
         let weights =
             WeightFile::map(&weights_path, str::to_owned).map_err(|error| PeftError::Weights {
-                path: weights_path.clone(),
                 reason: error.to_string(),
             })?;
         Ok(Self {
