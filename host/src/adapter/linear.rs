@@ -368,7 +368,7 @@ impl Linear {
     pub fn merge(&mut self) -> Result<(), TchError> {
         if self.lora.is_some() {
             let merged = tch::no_grad(|| self.merged())?;
-            let _ = tch::no_grad(|| self.weight.f_copy_(&merged))?;
+            tch::no_grad(|| self.weight.f_copy_(&merged))?;
             self.lora = None;
         }
         Ok(())

@@ -110,7 +110,7 @@ pub fn export(request: &Request<'_>) -> Result<Written, ExportError> {
 enum Content {
     Adapter(adapter::Files),
     Merged {
-        model: Model,
+        model: Box<Model>,
         head: KeptHead,
     },
     /// The folder of a whole model.
@@ -174,6 +174,7 @@ fn open(
     model.build_head(&head.layout, head.outputs)?;
     let learnt = trained.complete(&mut model)?;
     if request.form == Form::Merged {
+        let model = Box::new(model);
         return Ok(Content::Merged { model, head });
     }
     let files = adapter::Files::of(run, &model, head, &learnt, request.server, notices)?;

@@ -65,6 +65,29 @@ impl Model {
         Ok(replaced)
     }
 
+    /// Whether what an adapter holds of the encoder fits this model, which needs neither head nor values for it.
+    ///
+    /// # Errors
+    /// As [`Model::load_peft`], of the encoder's layers.
+    pub fn check_peft(&self, folder: &PeftFolder) -> Result<(), ModelError> {
+        let architecture = self.architecture();
+        let heads = architecture.layouts.iter();
+        let heads = heads.filter_map(|layout| (layout.describe)(self.config(), 1).ok());
+        let of_heads: BTreeSet<String> = heads
+            .flat_map(|head| head.layers)
+            .map(|layer| layer.name)
+            .collect();
+        let mut layers = folder.content()?.layers;
+        for layer in &mut layers {
+            layer.module = architecture.canonical(&layer.module);
+        }
+        layers.retain(|layer| !of_heads.contains(&layer.module));
+        match self.misfits(folder, &layers) {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(folder.misfit(problems).into()),
+        }
+    }
+
     /// What PEFT's files hold of this model: the encoder's factors, those that were taken off W as well; the whole head,
     /// with its own factors merged, unless it has no weights of its own; and those modules of the encoder whose
     /// parameters are in `replaced`.

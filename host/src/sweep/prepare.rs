@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::RunJob;
 use super::places::Places;
 use crate::adapter::Targets;
+use crate::adapter::peft::PeftFolder;
 use crate::data::{
     self, DataError, TokenSplits, Tokenizer, Truncation, load_text, source_sha256, tokenise,
 };
@@ -144,6 +145,11 @@ fn models<'a>(
             *largest = lora.rank.max(*largest);
         }
     }
+    let mut adapters: BTreeMap<(&str, Weights), BTreeSet<&Path>> = BTreeMap::new();
+    for RunSpec { model, .. } in plan.runs.iter().map(|run| &run.spec) {
+        let folders = adapters.entry((places.model(&model.path), model.weights));
+        folders.or_default().extend(model.adapter.as_deref());
+    }
     let checked = models.into_iter().map(|((path, weights), targets)| {
         let options = Options {
             weights,
@@ -158,6 +164,10 @@ fn models<'a>(
         };
         let model = Model::outline(path, options)?;
         model.refuse_unknown_settings()?;
+        for folder in adapters.remove(&(path, weights)).into_iter().flatten() {
+            let adapter = PeftFolder::open(folder).map_err(ModelError::from)?;
+            model.check_peft(&adapter)?;
+        }
         check_ranks(&model, targets)?;
         let tokenizer = fitting_tokenizer(&model)?;
         let prepared = PreparedModel::of(model.files(), path, weights, tokenizer)?;

@@ -1,5 +1,5 @@
 //! Adapters that leave and enter, against PEFT and transformers themselves where there is a Python that has them:
-//! LORAHOST_TEST_PYTHON names it.
+//! `LORAHOST_TEST_PYTHON` names it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -295,6 +295,16 @@ fn training_goes_on_from_an_adapter() {
         "the adapter counts, not its place"
     );
 
+    let other = small.replace(&model.to_string(), "bert");
+    let refused = sandbox.lorahost(&other.replace("--output out", "--output other"));
+    assert!(
+        refused
+            .refused()
+            .contains("8 that fit no linear layer of the model"),
+        "{}",
+        refused.err
+    );
+    assert!(!sandbox.path("other").exists());
     let refused = sandbox.lorahost(&format!("{small} --rank 8"));
     let expected =
         "`lora.rank` (--rank) has no effect beside `model.adapter`: the adapter has its own";

@@ -38,7 +38,7 @@ fn parts(path: &Path) -> (Value, Vec<u8>) {
 
 fn assemble(path: &Path, header: &Value, data: &[u8]) {
     let mut header = header.to_string();
-    while header.len() % 8 != 0 {
+    while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
     let length = (header.len() as u64).to_le_bytes();

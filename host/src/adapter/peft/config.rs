@@ -398,7 +398,7 @@ mod tests {
 
     use super::*;
 
-    fn config(changes: Value) -> Result<AdapterConfig, String> {
+    fn config(changes: &Value) -> Result<AdapterConfig, String> {
         let mut values = json!({
             "peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": "base",
             "r": 8, "lora_alpha": 16, "target_modules": ["q", "v"], "bias": "none", "use_dora": false,
@@ -416,21 +416,21 @@ mod tests {
             "rank_pattern": {r"h\.1\.q": 4, "v": 2},
             "alpha_pattern": {"q": 3.5},
         });
-        let plain = config(patterns.clone()).unwrap();
+        let plain = config(&patterns).unwrap();
         assert_eq!(plain.rank_of("x.h.1.q"), 4);
         assert_eq!(plain.rank_of("x.h.2.q"), 8);
         assert_eq!(plain.scale_of("x.h.2.q"), 3.5 / 8.0);
         assert_eq!(plain.scale_of("x.h.2.v"), 8.0);
         let mut rslora = patterns;
         rslora["use_rslora"] = json!(true);
-        let rslora = config(rslora).unwrap();
+        let rslora = config(&rslora).unwrap();
         assert_eq!(rslora.scale_of("x.h.1.q"), 3.5 / 2.0);
         assert_eq!(rslora.scale_of("x.k"), 16.0 / 8.0_f64.sqrt());
     }
 
     #[test]
     fn targets_follow_exclusions_layers_and_saved_modules() {
-        let chosen = config(json!({
+        let chosen = config(&json!({
             "layers_to_transform": [0, 2], "exclude_modules": ["b.q"], "modules_to_save": ["head"],
         }))
         .unwrap();
@@ -440,9 +440,9 @@ mod tests {
         assert!(!chosen.targets("model.head.0.q"));
         assert!(chosen.saves("model.head") && chosen.saves("model.head.0.q"));
         assert!(chosen.saves("model.pre_head.q") && !chosen.saves("model.other"));
-        let named = config(json!({"layers_to_transform": 1, "layers_pattern": "h"})).unwrap();
+        let named = config(&json!({"layers_to_transform": 1, "layers_pattern": "h"})).unwrap();
         assert!(named.targets("h.1.q") && !named.targets("h.11.q"));
-        let pattern = config(json!({"target_modules": r".*\.q"})).unwrap();
+        let pattern = config(&json!({"target_modules": r".*\.q"})).unwrap();
         assert!(pattern.targets("a.q") && !pattern.targets("a.q.b"));
     }
 
@@ -487,10 +487,10 @@ mod tests {
             ),
         ];
         for (changes, expected) in refused {
-            let error = config(changes.clone()).unwrap_err();
+            let error = config(&changes).unwrap_err();
             assert!(error.contains(expected), "{changes}: {error}");
             assert!(error.starts_with("a.json"), "{error}");
         }
-        config(json!({"new_setting": null, "other": {}, "init_lora_weights": "eva"})).unwrap();
+        config(&json!({"new_setting": null, "other": {}, "init_lora_weights": "eva"})).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Written adapters are plain LoRA whatever made them: any s as a float `lora_alpha`, an explicit list of modules, no
 //! name of an init scheme that would change the base weights once more on loading. What is read may have ranks and
-//! scales by pattern, `use_rslora` and `modules_to_save`; what changes the result and is not served (DoRA, biases, other
+//! scales by pattern, `use_rslora` and `modules_to_save`; what changes the result and is not served (`DoRA`, biases, other
 //! kinds of adapters) is refused by its name.
 
 mod config;
