@@ -5,6 +5,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use lorahost::atomic::TEMPORARY_PREFIX;
+
 use crate::sandbox::{Outcome, Run, Sandbox, small};
 
 const SIX: &str = "--lrs 1e-4 1e-3 1e-2 --rank 2 4 --epochs 4";
@@ -53,9 +55,14 @@ pub fn done(output: &Path) -> usize {
         .count()
 }
 
-/// The claims that are left.
+/// The claims that are left. Temporary files, as a process leaves them that is killed while it makes a claim, are none.
 pub fn claims(output: &Path) -> usize {
-    fs::read_dir(output.join("claims")).map_or(0, Iterator::count)
+    let left = fs::read_dir(output.join("claims")).into_iter().flatten();
+    left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        !name.to_string_lossy().starts_with(TEMPORARY_PREFIX)
+    })
+    .count()
 }
 
 #[test]
