@@ -176,7 +176,7 @@ fn ten_thousand_runs_are_counted_at_once() {
     let status = told(&sandbox, "status out --json");
     let took = started.elapsed();
     assert_eq!(done(&status), 10_000);
-    // A fifth of a second on two quiet cores; the rest is for busy ones.
+    // It takes 0.4 s of processor time; the rest is for busy machines.
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
