@@ -182,8 +182,8 @@ fn sixty_real_runs_survive_the_death_of_parent_worker_and_job() {
         until("runs of the job", || {
             (sweep.done() >= 4 * part).then_some(())
         });
-        let task = until("a task", || cluster.pid_of_a_task(sweep.sandbox));
-        cluster.kill(task);
+        let task = until("a task", || cluster::pid_of_a_task(sweep.sandbox));
+        cluster::kill(task);
         until("runs of the other task", || {
             (sweep.done() >= 5 * part).then_some(())
         });

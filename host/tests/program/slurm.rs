@@ -83,8 +83,8 @@ fn tasks_that_are_cancelled_requeued_killed_or_out_of_time_cost_no_result() {
     });
     until("two runs", || (done(&output) >= 3).then_some(()));
     // One of them dies the hard way, and its successor as well.
-    let pid = until("a task", || cluster.pid_of_a_task(&sandbox));
-    cluster.kill(pid);
+    let pid = until("a task", || cluster::pid_of_a_task(&sandbox));
+    cluster::kill(pid);
     cluster.ask("scancel", &[&two]);
     // What is left then, the same command makes.
     let outcome = sandbox.end(launcher);

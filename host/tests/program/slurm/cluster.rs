@@ -84,31 +84,6 @@ impl Cluster {
         field(&job, "Restarts").is_some_and(|restarts| restarts != "0")
     }
 
-    /// The process of a task that runs now in a sandbox.
-    pub fn pid_of_a_task(&self, sandbox: &Sandbox) -> Option<u32> {
-        let folder = sandbox.path("").canonicalize().unwrap();
-        fs::read_dir("/proc").unwrap().find_map(|entry| {
-            let process = entry.ok()?.path();
-            let pid = process.file_name()?.to_str()?.parse().ok()?;
-            let environment = fs::read(process.join("environ")).ok()?;
-            let command = fs::read(process.join("cmdline")).ok()?;
-            let holds = |text: &[u8], part: &str| {
-                text.split(|byte| *byte == 0)
-                    .any(|word| word == part.as_bytes())
-            };
-            (fs::read_link(process.join("cwd")).ok()? == folder
-                && holds(&environment, "LORAHOST_SLURM_TASK=1")
-                && !holds(&command, "worker"))
-            .then_some(pid)
-        })
-    }
-
-    /// As `kill -9` does.
-    pub fn kill(&self, pid: u32) {
-        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
-        assert!(killed.unwrap().success());
-    }
-
     fn answer(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.command(program).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -165,6 +140,31 @@ impl Drop for Cluster {
             let _ = daemon.wait();
         }
     }
+}
+
+/// The process of a task that runs now in a sandbox.
+pub fn pid_of_a_task(sandbox: &Sandbox) -> Option<u32> {
+    let folder = sandbox.path("").canonicalize().unwrap();
+    fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let process = entry.ok()?.path();
+        let pid = process.file_name()?.to_str()?.parse().ok()?;
+        let environment = fs::read(process.join("environ")).ok()?;
+        let command = fs::read(process.join("cmdline")).ok()?;
+        let holds = |text: &[u8], part: &str| {
+            text.split(|byte| *byte == 0)
+                .any(|word| word == part.as_bytes())
+        };
+        (fs::read_link(process.join("cwd")).ok()? == folder
+            && holds(&environment, "LORAHOST_SLURM_TASK=1")
+            && !holds(&command, "worker"))
+        .then_some(pid)
+    })
+}
+
+/// As `kill -9` does.
+pub fn kill(pid: u32) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.unwrap().success());
 }
 
 /// Daemons lie outside of the PATH of ordinary users.
