@@ -13,7 +13,7 @@ use super::figure::Figure;
 use super::figures::figures;
 use super::html::{Page, findings};
 use super::layout::Layout;
-use super::png::{PictureError, png};
+use super::png::{PictureError, has_fonts, png};
 use super::provenance;
 use super::runs::RunIndex;
 use super::table::Table;
@@ -186,16 +186,22 @@ impl Report<'_> {
 
 /// Draws each figure into its two files, on all cores. They are not synced to the disk: the next report makes them anew.
 fn draw_all(figures: &[Figure], folder: &Path) -> Result<Vec<String>, ReportError> {
+    if !has_fonts() {
+        tracing::warn!("this machine has no font: figures are written as SVG alone, not as PNG");
+    }
     let next = AtomicUsize::new(0);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let work = || -> Result<(), ReportError> {
         while let Some(figure) = figures.get(next.fetch_add(1, Ordering::Relaxed)) {
             let svg = draw(figure, Use::File);
-            let picture = png(&svg).map_err(|source| ReportError::Picture {
-                name: figure.name.clone(),
-                source,
-            })?;
-            for (name, content) in file_names(figure).iter().zip([svg.as_bytes(), &picture]) {
+            let mut contents = vec![svg.clone().into_bytes()];
+            if has_fonts() {
+                contents.push(png(&svg).map_err(|source| ReportError::Picture {
+                    name: figure.name.clone(),
+                    source,
+                })?);
+            }
+            for (name, content) in file_names(figure).iter().zip(contents) {
                 let path = folder.join(name);
                 fs::write(&path, content).map_err(RecordError::io("write", path))?;
             }
@@ -215,8 +221,15 @@ fn draw_all(figures: &[Figure], folder: &Path) -> Result<Vec<String>, ReportErro
     Ok(figures.iter().flat_map(file_names).collect())
 }
 
-fn file_names(figure: &Figure) -> [String; 2] {
-    ["svg", "png"].map(|form| format!("{FIGURES}/{}.{form}", figure.name))
+/// Without a font on this machine there are no PNG files.
+fn file_names(figure: &Figure) -> Vec<String> {
+    let forms = if has_fonts() {
+        &["svg", "png"][..]
+    } else {
+        &["svg"]
+    };
+    let name = |form| format!("{FIGURES}/{}.{form}", figure.name);
+    forms.iter().map(name).collect()
 }
 
 /// The files that an earlier report left.
