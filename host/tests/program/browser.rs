@@ -40,14 +40,32 @@ impl Browser {
     fn start(path: &Path) -> Self {
         let home = tempfile::tempdir().unwrap();
         let pipes: Vec<PathBuf> = ["in", "out"].map(|name| home.path().join(name)).to_vec();
-        assert!(Command::new("mkfifo").args(&pipes).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .args(&pipes)
+                .status()
+                .unwrap()
+                .success()
+        );
         // Chromium reads from descriptor 3 and writes to 4; a shell can open them.
         let child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<\"$PIPE_IN\" 4>\"$PIPE_OUT\""])
             .arg(path)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            .args(["--remote-debugging-pipe", "--no-first-run", "--disable-background-networking"])
-            .arg(format!("--user-data-dir={}", home.path().join("profile").display()))
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+            ])
+            .args([
+                "--remote-debugging-pipe",
+                "--no-first-run",
+                "--disable-background-networking",
+            ])
+            .arg(format!(
+                "--user-data-dir={}",
+                home.path().join("profile").display()
+            ))
             .env("PIPE_IN", &pipes[0])
             .env("PIPE_OUT", &pipes[1])
             .stdout(Stdio::null())
@@ -59,7 +77,10 @@ impl Browser {
         let (send, answers) = channel();
         thread::spawn(move || {
             let mut message = Vec::new();
-            while messages.read_until(0, &mut message).is_ok_and(|read| read > 0) {
+            while messages
+                .read_until(0, &mut message)
+                .is_ok_and(|read| read > 0)
+            {
                 message.pop();
                 let value = serde_json::from_slice(&message).unwrap();
                 message.clear();
@@ -95,7 +116,9 @@ impl Browser {
         if let Some(session) = &self.session {
             message["sessionId"] = json!(session);
         }
-        self.commands.write_all(format!("{message}\0").as_bytes()).unwrap();
+        self.commands
+            .write_all(format!("{message}\0").as_bytes())
+            .unwrap();
         loop {
             let mut answer = self.receive(method);
             if answer["id"] == id {
@@ -108,7 +131,8 @@ impl Browser {
 
     /// Sets the size of the window and whether the paper is dark.
     pub fn window(&mut self, width: u32, height: u32, dark: bool) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
         let scheme = if dark { "dark" } else { "light" };
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
@@ -124,7 +148,11 @@ impl Browser {
 
     /// Waits for the next event of this name.
     pub fn wait_for(&mut self, method: &str) {
-        if let Some(event) = self.events.iter().position(|event| event["method"] == method) {
+        if let Some(event) = self
+            .events
+            .iter()
+            .position(|event| event["method"] == method)
+        {
             self.events.remove(event);
             return;
         }
@@ -139,9 +167,13 @@ impl Browser {
 
     /// The value of an expression.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let parameters = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let parameters =
+            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
         let mut answer = self.call("Runtime.evaluate", parameters);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression}: {answer}"
+        );
         answer["result"]["value"].take()
     }
 
@@ -168,14 +200,19 @@ impl Browser {
     pub fn complaints(&mut self) -> Vec<String> {
         // What the page has begun is heard before the answer to this.
         self.evaluate("new Promise(done => setTimeout(done, 200))");
-        let told = self.events.iter().filter(|event| match event["method"].as_str() {
-            Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => true,
-            Some("Network.requestWillBeSent") => {
-                let parameters = &event["params"];
-                parameters["type"] != "Document" && parameters["request"]["url"] != "data:,"
-            }
-            _ => false,
-        });
+        let told = self
+            .events
+            .iter()
+            .filter(|event| match event["method"].as_str() {
+                Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
+                    true
+                }
+                Some("Network.requestWillBeSent") => {
+                    let parameters = &event["params"];
+                    parameters["type"] != "Document" && parameters["request"]["url"] != "data:,"
+                }
+                _ => false,
+            });
         told.map(ToString::to_string).collect()
     }
 
@@ -184,7 +221,10 @@ impl Browser {
         let Some(folder) = std::env::var_os("LORAHOST_TEST_SCREENSHOTS") else {
             return;
         };
-        let picture = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
+        let picture = self.call(
+            "Page.captureScreenshot",
+            json!({"captureBeyondViewport": true}),
+        );
         let picture = picture["data"].as_str().unwrap();
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         let path = Path::new(&folder).join(format!("{name}.png"));

@@ -15,7 +15,8 @@ use crate::sandbox::{Sandbox, skipped, workspace};
 
 const GRID: [f64; 5] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 /// A name that would do harm as HTML, as an attribute, and as a script.
-const HOSTILE: &str = "<img src=http://a.invalid/x onerror=alert(1)>\"'</script><script>alert(2)</script>";
+const HOSTILE: &str =
+    "<img src=http://a.invalid/x onerror=alert(1)>\"'</script><script>alert(2)</script>";
 
 /// An output folder with one small run, which gives the others their form.
 fn with_a_run(sandbox: &Sandbox) -> RunRecord {
@@ -24,7 +25,12 @@ fn with_a_run(sandbox: &Sandbox) -> RunRecord {
 
 /// An output folder of its own with a run for each cell, rank, learning rate and seed; its loss is a U about a hundredth of
 /// the rank, or 3e-4 for full fine-tuning.
-fn study(sandbox: &Sandbox, form: &RunRecord, cells: &[(&str, Option<usize>)], seeds: u64) -> PathBuf {
+fn study(
+    sandbox: &Sandbox,
+    form: &RunRecord,
+    cells: &[(&str, Option<usize>)],
+    seeds: u64,
+) -> PathBuf {
     let output = sandbox.path("out");
     for (cell, rank) in cells {
         for lr in GRID {
@@ -40,7 +46,14 @@ fn study(sandbox: &Sandbox, form: &RunRecord, cells: &[(&str, Option<usize>)], s
     output
 }
 
-fn made(form: &RunRecord, cell: &str, rank: Option<usize>, lr: f64, seed: u64, loss: f64) -> RunRecord {
+fn made(
+    form: &RunRecord,
+    cell: &str,
+    rank: Option<usize>,
+    lr: f64,
+    seed: u64,
+    loss: f64,
+) -> RunRecord {
     let mut record = form.clone();
     let spec = &mut record.spec.spec;
     cell.clone_into(&mut record.spec.cell);
@@ -72,7 +85,9 @@ fn fxhash(text: &str) -> u64 {
 }
 
 fn write(output: &Path, record: &RunRecord) {
-    begin(output, record).complete(record.result.clone()).unwrap();
+    begin(output, record)
+        .complete(record.result.clone())
+        .unwrap();
 }
 
 fn begin(output: &Path, record: &RunRecord) -> RunWriter {
@@ -97,13 +112,25 @@ fn a_real_sweep_has_a_report() {
     sandbox.train("--rank 2 4 --lrs 1e-3 1e-2 --seed 1 2 --with-full-finetune");
     let outcome = sandbox.lorahost("report out --tensorboard events");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
-    assert!(outcome.out.contains("12 runs: 12 completed"), "{}", outcome.out);
-    assert!(outcome.out.contains("12 event files in events"), "{}", outcome.out);
+    assert!(
+        outcome.out.contains("12 runs: 12 completed"),
+        "{}",
+        outcome.out
+    );
+    assert!(
+        outcome.out.contains("12 event files in events"),
+        "{}",
+        outcome.out
+    );
 
     let report = sandbox.path("out/report");
     let data = json(&report.join("report.json"));
     assert_eq!(data["analysis"]["counts"]["completed"], 12);
-    let files = data["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap());
+    let files = data["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file.as_str().unwrap());
     let files: BTreeSet<&str> = files.collect();
     for name in [
         "index.html",
@@ -138,13 +165,18 @@ fn runs_that_did_not_complete_are_counted_and_in_no_mean() {
     let form = with_a_run(&sandbox);
     let output = study(&sandbox, &form, &[("lora-r4", Some(4)), ("full", None)], 2);
     let run = |lr, seed| made(&form, "lora-r4", Some(4), lr, seed, 9.0);
-    write(&output, &with_status(run(1e-3, 3), Status::Failed, Some("no memory")));
+    write(
+        &output,
+        &with_status(run(1e-3, 3), Status::Failed, Some("no memory")),
+    );
     write(&output, &with_status(run(1e-2, 3), Status::Diverged, None));
     drop(begin(&output, &run(3e-4, 3)));
     let outcome = sandbox.lorahost("report out");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(
-        outcome.out.contains("23 runs: 20 completed, 1 diverged, 1 failed, 1 unfinished"),
+        outcome
+            .out
+            .contains("23 runs: 20 completed, 1 diverged, 1 failed, 1 unfinished"),
         "{}",
         outcome.out
     );
@@ -164,11 +196,20 @@ fn little_is_said_where_little_is_known() {
     let sandbox = Sandbox::new();
     let form = with_a_run(&sandbox);
     // One learning rate: no optimum.
-    write(&sandbox.path("one"), &made(&form, "full", None, 1e-3, 1, 0.5));
+    write(
+        &sandbox.path("one"),
+        &made(&form, "full", None, 1e-3, 1, 0.5),
+    );
     // The best one is the largest: a bound; one seed: no interval.
     for (lr, loss) in [(1e-3, 0.5), (1e-2, 0.25)] {
-        write(&sandbox.path("edge"), &made(&form, "full", None, lr, 1, loss));
-        write(&sandbox.path("edge"), &made(&form, "lora-r4", Some(4), lr, 1, loss));
+        write(
+            &sandbox.path("edge"),
+            &made(&form, "full", None, lr, 1, loss),
+        );
+        write(
+            &sandbox.path("edge"),
+            &made(&form, "lora-r4", Some(4), lr, 1, loss),
+        );
     }
     let said = |folder: &str| {
         assert_eq!(sandbox.lorahost(&format!("report {folder}")).code, 0);
@@ -178,9 +219,18 @@ fn little_is_said_where_little_is_known() {
     assert!(one.contains("one learning rate: no optimum"), "{one}");
     let edge = said("edge");
     assert!(edge.contains("One seed: there are no intervals"), "{edge}");
-    assert!(edge.contains("In 2 of 2 cells the best learning rate lies on the edge"), "{edge}");
-    assert!(edge.contains("the largest tried: the optimum may lie higher"), "{edge}");
-    assert!(edge.contains("lora-r4: the ratio to full is unresolved"), "{edge}");
+    assert!(
+        edge.contains("In 2 of 2 cells the best learning rate lies on the edge"),
+        "{edge}"
+    );
+    assert!(
+        edge.contains("the largest tried: the optimum may lie higher"),
+        "{edge}"
+    );
+    assert!(
+        edge.contains("lora-r4: the ratio to full is unresolved"),
+        "{edge}"
+    );
 }
 
 #[test]
@@ -188,9 +238,15 @@ fn strange_folders_are_refused() {
     let sandbox = Sandbox::new();
     let refused = |words: &str| sandbox.lorahost(words).refused().to_owned();
     let message = refused("report nowhere");
-    assert!(message.contains("nowhere is no output folder of lorahost"), "{message}");
+    assert!(
+        message.contains("nowhere is no output folder of lorahost"),
+        "{message}"
+    );
     let message = refused("report data");
-    assert!(message.contains("data is no output folder of lorahost"), "{message}");
+    assert!(
+        message.contains("data is no output folder of lorahost"),
+        "{message}"
+    );
 
     drop(lorahost::record::OutputFolder::open(&sandbox.path("empty")).unwrap());
     let message = refused("report empty");
@@ -199,21 +255,35 @@ fn strange_folders_are_refused() {
     let form = with_a_run(&sandbox);
     sandbox.write("paper/index.html", "mine");
     let message = refused("report form --out paper");
-    assert!(message.contains("paper is not empty and holds no report of lorahost"), "{message}");
-    assert_eq!(fs::read_to_string(sandbox.path("paper/index.html")).unwrap(), "mine");
+    assert!(
+        message.contains("paper is not empty and holds no report of lorahost"),
+        "{message}"
+    );
+    assert_eq!(
+        fs::read_to_string(sandbox.path("paper/index.html")).unwrap(),
+        "mine"
+    );
 
     let done = sandbox.path(format!("form/runs/{}/done.json", form.spec.id));
     fs::write(done, "{\"version\": 9}\n").unwrap();
     let message = refused("report form");
     assert!(message.contains("record version 9 of"), "{message}");
-    assert!(message.contains("is newer than this lorahost reads"), "{message}");
+    assert!(
+        message.contains("is newer than this lorahost reads"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_report_leaves_nothing_of_the_one_before() {
     let sandbox = Sandbox::new();
     let form = with_a_run(&sandbox);
-    let output = study(&sandbox, &form, &[("lora-r4", Some(4)), ("lora-r8", Some(8)), ("full", None)], 1);
+    let output = study(
+        &sandbox,
+        &form,
+        &[("lora-r4", Some(4)), ("lora-r8", Some(8)), ("full", None)],
+        1,
+    );
     assert_eq!(sandbox.lorahost("report out").code, 0);
     let figure = output.join("report/figures/optimum-by-rank.png");
     assert!(figure.is_file());
@@ -248,7 +318,10 @@ fn a_page_that_is_watched_is_written_again() {
     holds("<b>1</b>completed");
     write(&output, &made(&form, "full", None, 1e-2, 1, 0.5));
     holds("<b>2</b>completed");
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     let outcome = sandbox.end(child);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     holds("<body>");
@@ -261,7 +334,12 @@ fn the_page_in_a_browser() {
     };
     let sandbox = Sandbox::new();
     let form = with_a_run(&sandbox);
-    let cells = [("lora-r4", Some(4)), ("lora-r16", Some(16)), (HOSTILE, Some(64)), ("full", None)];
+    let cells = [
+        ("lora-r4", Some(4)),
+        ("lora-r16", Some(16)),
+        (HOSTILE, Some(64)),
+        ("full", None),
+    ];
     let output = study(&sandbox, &form, &cells, 3);
     let failed = made(&form, HOSTILE, Some(64), 3e-2, 1, 9.0);
     write(&output, &with_status(failed, Status::Failed, Some(HOSTILE)));
@@ -288,7 +366,10 @@ fn the_page_in_a_browser() {
     let all = |browser: &mut crate::browser::Browser, value: bool| {
         let found = browser.evaluate(hidden);
         let found = found.as_array().unwrap();
-        assert!(!found.is_empty() && found.iter().all(|hidden| *hidden == value), "{found:?}");
+        assert!(
+            !found.is_empty() && found.iter().all(|hidden| *hidden == value),
+            "{found:?}"
+        );
     };
     all(&mut browser, false);
     browser.point("button[data-s=c0]", true);
@@ -303,7 +384,10 @@ fn the_page_in_a_browser() {
     let told = browser.evaluate(&format!("{tip}.hidden ? '' : {tip}.textContent"));
     let told = told.as_str().unwrap().to_owned();
     let id = browser.evaluate("document.getElementById('r' + document.querySelector('.hit[data-r]').dataset.r).cells[0].textContent");
-    assert!(told.contains(&format!("run: {}", id.as_str().unwrap())), "{told}");
+    assert!(
+        told.contains(&format!("run: {}", id.as_str().unwrap())),
+        "{told}"
+    );
     browser.point(".hit[data-r]", true);
     let row = browser.evaluate("document.querySelector('tr:target').cells[0].textContent");
     assert_eq!(row, id);
@@ -342,7 +426,9 @@ fn a_watched_page_loads_itself_and_keeps_what_was_chosen() {
     }
     browser.window(1280, 900, false);
     browser.open(&page);
-    browser.evaluate("document.querySelector('button[data-s=c0]').click(); scrollTo(0, 300); window.old = true");
+    browser.evaluate(
+        "document.querySelector('button[data-s=c0]').click(); scrollTo(0, 300); window.old = true",
+    );
     let deadline = Instant::now() + Duration::from_secs(60);
     while browser.evaluate("window.old === true || document.readyState != 'complete'") == true {
         assert!(Instant::now() < deadline, "it never loads itself");
@@ -352,7 +438,10 @@ fn a_watched_page_loads_itself_and_keeps_what_was_chosen() {
     let state = browser.evaluate(state);
     assert_eq!(state[0], "false");
     assert!(state[1].as_f64().unwrap() > 200.0, "{state}");
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert_eq!(sandbox.end(child).code, 0);
 }
 
@@ -362,13 +451,20 @@ fn python(test: &str, modules: &str, script: &str, arguments: &[PathBuf]) {
         skipped(test, "LORAHOST_TEST_PYTHON is not set");
         return;
     };
-    let import = Command::new(&python).args(["-c", &format!("import {modules}")]).output().unwrap();
+    let import = Command::new(&python)
+        .args(["-c", &format!("import {modules}")])
+        .output()
+        .unwrap();
     if !import.status.success() {
         skipped(test, &format!("LORAHOST_TEST_PYTHON has no {modules}"));
         return;
     }
     let script = workspace().join("host/tests/python").join(script);
-    let output = Command::new(&python).arg(script).args(arguments).output().unwrap();
+    let output = Command::new(&python)
+        .arg(script)
+        .args(arguments)
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}{errors}");
@@ -380,16 +476,31 @@ fn event_files_are_read_by_tensorboard() {
     sandbox.train("--lrs 1e-3 1e-2 --with-full-finetune --eval-every 3");
     assert_eq!(sandbox.lorahost("report out --tensorboard events").code, 0);
     let arguments = [sandbox.path("out"), sandbox.path("events")];
-    python("event_files_are_read_by_tensorboard", "tensorboard", "check_tensorboard.py", &arguments);
+    python(
+        "event_files_are_read_by_tensorboard",
+        "tensorboard",
+        "check_tensorboard.py",
+        &arguments,
+    );
 }
 
 #[test]
 fn the_numbers_are_those_of_scipy() {
     let sandbox = Sandbox::new();
     let form = with_a_run(&sandbox);
-    let output = study(&sandbox, &form, &[("lora-r4", Some(4)), ("lora-r16", Some(16)), ("full", None)], 3);
+    let output = study(
+        &sandbox,
+        &form,
+        &[("lora-r4", Some(4)), ("lora-r16", Some(16)), ("full", None)],
+        3,
+    );
     let diverged = made(&form, "lora-r16", Some(16), 1e-2, 4, 9.0);
     write(&output, &with_status(diverged, Status::Diverged, None));
     assert_eq!(sandbox.lorahost("report out").code, 0);
-    python("the_numbers_are_those_of_scipy", "numpy, scipy", "check_report.py", &[output]);
+    python(
+        "the_numbers_are_those_of_scipy",
+        "numpy, scipy",
+        "check_report.py",
+        &[output],
+    );
 }
