@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_u_and_what_has_none() {
-        assert_eq!(spark(&[Some(1.0), Some(0.2), Some(0.6), None]), "█▁▅×");
+        assert_eq!(spark(&[Some(1.0), Some(0.25), Some(0.5), None]), "█▁▃×");
         assert_eq!(spark(&[Some(1.0), Some(1.0)]), "▁▁");
         assert_eq!(spark(&[None]), "×");
         assert_eq!(spark(&[]), "");

@@ -7,6 +7,7 @@ use super::figure::{Axis, Figure, Height, Kind, Mark, Series, Sign};
 use super::marks;
 use super::palette::LIGHT;
 use super::scale::{Scale, Tick};
+use crate::report::analysis::Interval;
 
 /// Where a drawing is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -429,22 +430,34 @@ fn spread(heights: &[f64], top: f64, bottom: f64) -> Vec<f64> {
 }
 
 fn xs(series: &Series) -> impl Iterator<Item = f64> {
-    let marks = series.marks.iter().map(|mark| mark.x);
+    let marks = series.marks.iter().flat_map(|mark| {
+        let interval = match mark.y {
+            Height::At(_) => mark.x_interval,
+            Height::Top | Height::Foot => None,
+        };
+        with_ends(mark.x, interval)
+    });
     series.line.iter().map(|point| point.0).chain(marks)
 }
 
 fn ys(series: &Series) -> impl Iterator<Item = f64> {
     let marks = series.marks.iter().filter_map(|mark| match mark.y {
-        Height::At(value) => Some((value, mark.y_interval)),
+        Height::At(value) => Some(with_ends(value, mark.y_interval)),
         Height::Top | Height::Foot => None,
     });
-    let marks = marks.flat_map(|(value, interval)| {
-        let interval = interval.unwrap_or_default();
-        [Some(value), interval.low, interval.high]
-            .into_iter()
-            .flatten()
-    });
-    series.line.iter().map(|point| point.1).chain(marks)
+    let lines = series.line.iter().chain(&series.fit);
+    lines.map(|point| point.1).chain(marks.flatten())
+}
+
+/// A value and the ends of its interval. An end that is more than ten times larger or smaller would leave no room for all
+/// else: its bar runs to the frame.
+fn with_ends(value: f64, interval: Option<Interval>) -> impl Iterator<Item = f64> {
+    let Interval { low, high } = interval.unwrap_or_default();
+    let ends = [low, high].into_iter().flatten();
+    let far = move |end: f64| value > 0.0 && (end > 10.0 * value || end < value / 10.0);
+    [value]
+        .into_iter()
+        .chain(ends.filter(move |end| !far(*end)))
 }
 
 #[cfg(test)]
@@ -452,7 +465,6 @@ mod tests {
     use super::super::figure::About;
     use super::super::palette::Look;
     use super::*;
-    use crate::report::analysis::Interval;
 
     fn figure(label: &str) -> Figure {
         let mut series = Series::new("c0", label, Look::Nth(0));

@@ -189,6 +189,8 @@ fn labelled(cell: &CellAnalysis, axes: &[Varying]) -> String {
 /// not vary by that alone.
 fn varying<'a>(cells: impl Iterator<Item = &'a CellAnalysis> + Clone) -> Vec<Varying<'a>> {
     let keys = cells.clone().flat_map(|cell| cell.settings.keys());
+    // The rank and the method have a place of their own.
+    let keys = keys.filter(|key| !["lora.rank", "method"].contains(&key.as_str()));
     let mut keys: Vec<&str> = keys
         .map(String::as_str)
         .collect::<BTreeSet<_>>()

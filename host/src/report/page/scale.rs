@@ -95,10 +95,11 @@ impl Scale {
         (first..=last)
             .map(|index| {
                 let at = index as f64 * step;
-                let label = if at.abs() < 1e5 {
-                    format!("{at:.decimals$}")
-                } else {
-                    short(at)
+                let rounded = format!("{at:.decimals$}");
+                let label = match rounded.parse() {
+                    // Many zeros need more room than there is.
+                    Ok(value) if decimals > 4 || at.abs() >= 1e5 => short(value),
+                    _ => rounded,
                 };
                 Tick {
                     at,
@@ -232,6 +233,10 @@ mod tests {
         assert_eq!(
             labels(&Kind::Linear, &[0.0, 10.0]),
             ["0", "2", "4", "6", "8", "10"]
+        );
+        assert_eq!(
+            labels(&Kind::Log, &[4.4e-4, 5.6e-4]),
+            ["4.5e-4", "5e-4", "5.5e-4"]
         );
     }
 
