@@ -77,16 +77,17 @@ impl Sweep<'_> {
         assert_eq!(claims(&self.sandbox.path("struck")), 0);
         let results = |output: &str| {
             let folder = self.sandbox.path(output);
-            let mut found = Vec::new();
-            for entry in fs::read_dir(&folder).unwrap() {
-                let name = entry.unwrap().file_name();
-                let file = folder.join(&name).join("results.json");
-                if let Ok(content) = fs::read_to_string(file) {
-                    found.push((name, content));
-                }
-            }
-            found.sort();
-            found
+            let summary = fs::read_to_string(folder.join("summary.json")).unwrap();
+            let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+            let files = summary["files"].as_array().unwrap().iter();
+            let read = |file: &serde_json::Value| {
+                let file = file.as_str().unwrap();
+                (
+                    file.to_owned(),
+                    fs::read_to_string(folder.join(file)).unwrap(),
+                )
+            };
+            files.map(read).collect::<Vec<_>>()
         };
         assert!(!results("calm").is_empty());
         assert_eq!(results("struck"), results("calm"));
