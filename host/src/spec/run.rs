@@ -69,6 +69,7 @@ pub struct ModelSpec {
     /// of 2^-16: below 2^-17 there is none.
     pub dropout: Option<f64>,
     /// Of what the linear layers' products are made; absent for float32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
     /// The folder of a PEFT adapter that the run goes on from: LoRA with its factors, full fine-tuning with them merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]

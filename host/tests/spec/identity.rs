@@ -251,7 +251,9 @@ proptest! {
         prop_assert_ne!(spec.identity("other", "d"), id.clone());
         prop_assert_ne!(spec.identity("m", "other"), id.clone());
         let whole = serde_json::to_value(&spec).unwrap();
-        let places = ["/model/path", "/data/path", "/data/train_file", "/data/validation_file", "/data/test_file"];
+        let places = [
+            "/model/path", "/model/adapter", "/data/path", "/data/train_file", "/data/validation_file", "/data/test_file",
+        ];
         for pointer in leaves(&whole, String::new()) {
             if places.contains(&pointer.as_str()) || pointer.ends_with("/file") {
                 continue;
