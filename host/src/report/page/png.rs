@@ -6,7 +6,7 @@ use png::{ColorType, Compression, Encoder, EncodingError};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb::Database};
 
-/// DejaVu Sans, with the characters that figures are written in; see font.md. What it lacks is left out of pictures.
+/// `DejaVu` Sans, with the characters that figures are written in; see font.md. What it lacks is left out of pictures.
 const FONT: &[u8] = include_bytes!("font.ttf");
 const FAMILY: &str = "Lorahost Sans";
 
