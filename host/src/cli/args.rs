@@ -339,7 +339,7 @@ pub struct ReportArgs {
     /// Seconds between two looks of --watch
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub every: u64,
-    /// Write the runs' metrics as event files of TensorBoard as well, below this folder
+    /// Write the runs' metrics as event files of `TensorBoard` as well, below this folder
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The metrics of runs as event files of TensorBoard: a file a run, in `CELL/lr-seed-id/`.
+//! The metrics of runs as event files of `TensorBoard`: a file a run, in `CELL/lr-seed-id/`.
 //!
 //! An event file is a row of `TFRecord`s (length, its checksum, content, its checksum; checksums are CRC-32C, rotated and
 //! shifted), each a protocol buffer `Event`. Of both only what scalars need is written here.

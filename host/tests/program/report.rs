@@ -147,7 +147,12 @@ fn a_real_sweep_has_a_report() {
     }
     // PNG needs a font of the machine.
     let picture = files.contains("figures/loss-over-lr.png");
-    assert_ne!(picture, outcome.err.contains("has no font"), "{}", outcome.err);
+    assert_ne!(
+        picture,
+        outcome.err.contains("has no font"),
+        "{}",
+        outcome.err
+    );
     let page = fs::read_to_string(report.join("index.html")).unwrap();
     let plugins = fs::read_to_string(report.join("plugins.csv")).unwrap();
     for run in sandbox.runs("out") {

@@ -219,7 +219,7 @@ fn figure(layout: &Layout, axis: &Varying, number: usize, groups: &[Group], of: 
             }
             series.marks = points
                 .into_iter()
-                .map(|(x, known, cell)| mark(x, known, cell))
+                .map(|(x, known, cell)| mark(x, &known, cell))
                 .collect();
             series
         })
@@ -253,11 +253,11 @@ fn full_line(layout: &Layout, x: &Kind, of: Of) -> Option<Series> {
     let known = known(cell, of)?;
     let mut series = Series::new("full", "full", Look::Full);
     series.line = vec![(first, known.value), (last, known.value)];
-    series.marks = vec![mark(last, known, cell)];
+    series.marks = vec![mark(last, &known, cell)];
     Some(series)
 }
 
-fn mark(x: f64, known: Known, cell: &CellAnalysis) -> Mark {
+fn mark(x: f64, known: &Known, cell: &CellAnalysis) -> Mark {
     let about = About::Text(format!("{}: {}", cell.cell, known.remark));
     let mut mark = Mark::new(x, Height::At(known.value), known.sign, about);
     mark.y_interval = known.interval;

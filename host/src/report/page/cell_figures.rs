@@ -200,7 +200,7 @@ fn about_point(label: &str, point: &Point, loss: f64) -> String {
     let (lr, loss) = (python_float(point.lr), words::digits(loss));
     format!(
         "{label} at lr {lr}: mean loss {loss}{interval}, {}",
-        point.counts.to_string()
+        point.counts
     )
 }
 

@@ -289,7 +289,11 @@ impl<'a> Drawing<'a> {
                 let above = stacked.entry(mark.x.to_bits()).or_default();
                 // Right, left, further right, ... and then one over the other.
                 let place = (*above).min(6).div_ceil(2) as f64 * 8.0;
-                x += if *above % 2 == 0 { -place } else { place };
+                x += if above.is_multiple_of(2) {
+                    -place
+                } else {
+                    place
+                };
                 *above += 1;
             }
             Height::Foot => {}

@@ -14,7 +14,6 @@ use super::figure::Figure;
 use super::marks::swatch;
 use super::palette::{DARK, LIGHT};
 use super::table::Table;
-use super::words;
 use crate::report::analysis::Counts;
 
 const SCRIPT: &str = include_str!("page.js");
@@ -159,57 +158,6 @@ fn figure(html: &mut String, figure: &Figure) {
 /// As a content security policy names what it allows.
 fn hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
-}
-
-/// The first sentences of a report: how sure one can be, for one panel's cells or all.
-pub fn findings(analysis: &crate::report::analysis::Analysis) -> Vec<String> {
-    let mut findings = Vec::new();
-    let cells = &analysis.cells;
-    if !cells.is_empty() && cells.iter().all(|cell| cell.seeds.len() < 2) {
-        findings.push("One seed: there are no intervals, and no difference is sure.".to_owned());
-    }
-    let edges = cells
-        .iter()
-        .filter(|cell| cell.optimum.edge.is_some())
-        .count();
-    if edges > 0 {
-        findings.push(format!(
-            "In {edges} of {} cells the best learning rate lies on the edge of what was tried: their optima and ratios are \
-             bounds.",
-            cells.len()
-        ));
-    }
-    for cell in cells.iter().filter(|_| cells.len() <= FEW) {
-        findings.extend(ratio(cell, analysis.level));
-    }
-    findings
-}
-
-/// Cells that have a sentence each.
-const FEW: usize = 12;
-
-fn ratio(cell: &crate::report::analysis::CellAnalysis, level: f64) -> Option<String> {
-    let ratio = cell.ratio_to_full.as_ref()?;
-    let Some(value) = ratio
-        .value
-        .and_then(|value| words::ratio(value, ratio.bound))
-    else {
-        return Some(format!(
-            "{}: the ratio to {} is unresolved.",
-            cell.cell, ratio.full
-        ));
-    };
-    let interval = ratio.interval.map_or("no interval".to_owned(), |interval| {
-        format!(
-            "{:.0}% interval {}",
-            level * 100.0,
-            words::interval(interval)
-        )
-    });
-    Some(format!(
-        "{}: optimum {value} times that of {} ({interval}).",
-        cell.cell, ratio.full
-    ))
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl<'a> Layout<'a> {
         let lora: Vec<usize> = (0..cells.len())
             .filter(|index| cells[*index].method == Method::Lora)
             .collect();
-        let varying = varying(lora.iter().map(|index| &cells[*index]));
+        let varying = varying(&lora.iter().map(|index| &cells[*index]));
         let mut layout = Self {
             cells,
             varying,
@@ -187,7 +187,7 @@ fn labelled(cell: &CellAnalysis, axes: &[Varying]) -> String {
 
 /// The rank first, then components, then their parameters and the rest. A parameter that only some components have does
 /// not vary by that alone.
-fn varying<'a>(cells: impl Iterator<Item = &'a CellAnalysis> + Clone) -> Vec<Varying<'a>> {
+fn varying<'a>(cells: &(impl Iterator<Item = &'a CellAnalysis> + Clone)) -> Vec<Varying<'a>> {
     let keys = cells.clone().flat_map(|cell| cell.settings.keys());
     // The rank and the method have a place of their own.
     let keys = keys.filter(|key| !["lora.rank", "method"].contains(&key.as_str()));

@@ -14,6 +14,7 @@ mod draw;
 mod figure;
 mod figures;
 mod files;
+mod findings;
 mod html;
 mod layout;
 mod marks;

@@ -33,7 +33,7 @@
     if (mark) show(mark, event.clientX, event.clientY);
     else tip.hidden = true;
   });
-  document.addEventListener("pointerleave", () => { tip.hidden = true; });
+  document.documentElement.addEventListener("pointerleave", () => { tip.hidden = true; });
   document.addEventListener("click", (event) => {
     const mark = event.target.closest("[data-r]");
     if (mark) location.hash = "r" + mark.dataset.r;

@@ -93,9 +93,10 @@ impl Cell {
         }
     }
 
+    /// With a link, if there is a text for it.
     pub fn linked(mut self, href: Option<String>) -> Self {
-        for piece in &mut self.pieces {
-            piece.href.clone_from(&href);
+        if let [piece] = self.pieces.as_mut_slice() {
+            piece.href = href;
         }
         self
     }
