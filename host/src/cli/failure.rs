@@ -61,7 +61,7 @@ pub enum Failure {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     #[error(transparent)]
-    Eval(#[from] EvalError),
+    Eval(Box<EvalError>),
     #[error(transparent)]
     Export(#[from] ExportError),
     #[error(transparent)]
@@ -88,6 +88,12 @@ pub enum Failure {
     OwnFile(io::Error),
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+}
+
+impl From<EvalError> for Failure {
+    fn from(error: EvalError) -> Self {
+        Self::Eval(Box::new(error))
+    }
 }
 
 impl Failure {

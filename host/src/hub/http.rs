@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Of a body that comes by drops: the least that must come in [`MINUTE`].
 const LEAST: u64 = 16 << 10;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A client of one hub.
 pub struct Http {

@@ -41,8 +41,8 @@ pub enum TrainedError {
     OtherBase {
         folder: PathBuf,
         model: String,
-        expected: String,
-        found: String,
+        expected: Box<str>,
+        found: Box<str>,
     },
     #[error(
         "the adapter {} does not say which model it is for: name it with --model",

@@ -274,8 +274,8 @@ fn check_base(
     Err(TrainedError::OtherBase {
         folder: folder.to_owned(),
         model: spec.path.clone(),
-        expected: expected.to_owned(),
-        found,
+        expected: expected.into(),
+        found: found.into(),
     })
 }
 

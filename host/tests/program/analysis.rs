@@ -198,7 +198,8 @@ fn properties_are_tried() {
     let outcome = sandbox.lorahost(&format!("{c12} --optimizer sgd"));
     assert!(outcome.refused().contains("no parameter `eps`"));
     let outcome = sandbox.lorahost(&format!("{c12} --full-finetune"));
-    assert!(outcome.refused().contains("no run of LoRA"));
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.err.contains("no run of LoRA"), "{}", outcome.err);
 
     let c5 = |more: &str| sandbox.lorahost(&format!("verify c5 {} {more}", small("--alpha 32")));
     let outcome = c5("--ranks 4 8 16 --steps 4 --tolerance 0.2");
