@@ -251,8 +251,7 @@ fn a_checkpoint_with_a_flipped_byte_is_left_and_said() {
 #[test]
 fn a_plugin_that_never_comes_back_costs_its_run_alone() {
     let sandbox = Sandbox::new();
-    let flags =
-        "--plugin TEST/aborts --init hangs uniform --set run.heartbeat=5 --set run.retries=0";
+    let flags = "--plugin TEST/defective_init --init hangs uniform --set run.heartbeat=5 --set run.retries=0";
     let outcome = sandbox.lorahost(&small(flags));
     assert_eq!(outcome.code, 3, "{}", outcome.err);
     let cells = sandbox.cells("out");

@@ -12,7 +12,9 @@ use crate::catalogue::{plan, plan_file, plan_file_under, standard};
 fn command_line(words: &[&str]) -> Layer {
     let mut layer = Layer::default();
     for word in words {
-        layer.set_text(word, &Origin::Override).unwrap();
+        layer
+            .set_text(word, &Origin::Override)
+            .expect("a word that sets a key");
     }
     layer
 }

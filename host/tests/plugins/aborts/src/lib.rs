@@ -1,4 +1,4 @@
-//! Init schemes that end the process or never come back, on the second layer.
+//! Init schemes that end the process, on the second layer.
 
 use lorahost_plugin_api::prelude::*;
 
@@ -9,10 +9,6 @@ struct Aborts;
 /// Exits as if all were well.
 #[derive(Params)]
 struct Exits;
-
-/// Waits for ever.
-#[derive(Params)]
-struct Hangs;
 
 fn on_the_second_layer(layer: &Layer, ctx: &Context, end: fn() -> !) -> Result<Factors> {
     if layer.index == 1 {
@@ -35,14 +31,4 @@ impl InitScheme for Exits {
     }
 }
 
-impl InitScheme for Hangs {
-    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
-        on_the_second_layer(layer, ctx, || {
-            loop {
-                std::thread::sleep(std::time::Duration::from_secs(1));
-            }
-        })
-    }
-}
-
-export_plugin! { init "aborts" => Aborts, init "exits" => Exits, init "hangs" => Hangs }
+export_plugin! { init "aborts" => Aborts, init "exits" => Exits }
