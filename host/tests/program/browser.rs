@@ -1,5 +1,6 @@
 //! A headless Chromium, driven by its debugging protocol over a pair of named pipes.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::skipped;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A browser with one page.
 pub struct Browser {
@@ -27,7 +28,7 @@ pub struct Browser {
     _home: tempfile::TempDir,
 }
 
-/// The browser that LORAHOST_TEST_BROWSER names; without it `test` is skipped.
+/// The browser that `LORAHOST_TEST_BROWSER` names; without it `test` is skipped.
 pub fn browser(test: &str) -> Option<Browser> {
     let Some(path) = std::env::var_os("LORAHOST_TEST_BROWSER") else {
         skipped(test, "LORAHOST_TEST_BROWSER is not set");
@@ -98,18 +99,18 @@ impl Browser {
             next: 0,
             _home: home,
         };
-        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
+        let target = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
-        let session = browser.call("Target.attachToTarget", attach)["sessionId"].clone();
+        let session = browser.call("Target.attachToTarget", &attach)["sessionId"].clone();
         browser.session = session.as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         browser
     }
 
     /// Calls a method and waits for its answer.
-    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+    pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.next += 1;
         let id = self.next;
         let mut message = json!({"id": id, "method": method, "params": parameters});
@@ -133,16 +134,16 @@ impl Browser {
     pub fn window(&mut self, width: u32, height: u32, dark: bool) {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
         let scheme = if dark { "dark" } else { "light" };
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.call("Emulation.setEmulatedMedia", media);
+        self.call("Emulation.setEmulatedMedia", &media);
     }
 
     /// Opens a file and waits until it is loaded.
     pub fn open(&mut self, file: &Path) {
         let url = format!("file://{}", file.canonicalize().unwrap().display());
-        self.call("Page.navigate", json!({"url": url}));
+        self.call("Page.navigate", &json!({"url": url}));
         self.wait_for("Page.loadEventFired");
     }
 
@@ -169,7 +170,7 @@ impl Browser {
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let parameters =
             json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let mut answer = self.call("Runtime.evaluate", parameters);
+        let mut answer = self.call("Runtime.evaluate", &parameters);
         assert!(
             answer["exceptionDetails"].is_null(),
             "{expression}: {answer}"
@@ -187,7 +188,7 @@ impl Browser {
         let place = self.evaluate(&expression);
         let mut event = |kind: &str| {
             let event = json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
-            self.call("Input.dispatchMouseEvent", event);
+            self.call("Input.dispatchMouseEvent", &event);
         };
         event("mouseMoved");
         if press {
@@ -216,17 +217,16 @@ impl Browser {
         told.map(ToString::to_string).collect()
     }
 
-    /// A picture of the whole page, into the folder that LORAHOST_TEST_SCREENSHOTS names, if it does.
+    /// A picture of the whole page, into the folder that `LORAHOST_TEST_SCREENSHOTS` names, if it does.
     pub fn picture(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("LORAHOST_TEST_SCREENSHOTS") else {
             return;
         };
         let picture = self.call(
             "Page.captureScreenshot",
-            json!({"captureBeyondViewport": true}),
+            &json!({"captureBeyondViewport": true}),
         );
         let picture = picture["data"].as_str().unwrap();
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
         let path = Path::new(&folder).join(format!("{name}.png"));
         std::fs::write(path, STANDARD.decode(picture).unwrap()).unwrap();
     }

@@ -317,17 +317,23 @@ fn a_run_above_the_untrained_loss_ends_early_where_that_is_asked_for() {
 #[test]
 fn workers_map_the_same_weights_and_tokens() {
     let sandbox = Sandbox::new();
-    let child = sandbox.start(&small("--epochs 40 --lrs 1e-3 2e-3 --workers 2"), &[]);
-    while lines(&sandbox.path("out/runs")) < 20 {
-        sleep(Duration::from_millis(2));
-    }
-    let workers = workers(&child);
-    assert_eq!(workers.len(), 2);
-    for pid in &workers {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-        for file in ["model/model.safetensors", "out/cache/"] {
-            assert!(maps.contains(file), "{file} is not mapped:\n{maps}");
-        }
+    let child = sandbox.start(&small("--epochs 4000 --lrs 1e-3 2e-3 --workers 2"), &[]);
+    let both_map = || {
+        let workers = workers(&child);
+        let maps = workers
+            .iter()
+            .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")).ok());
+        let mapped = maps.filter(|maps| {
+            ["model/model.safetensors", "out/cache/"]
+                .iter()
+                .all(|file| maps.contains(file))
+        });
+        workers.len() == 2 && mapped.count() == 2
+    };
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !both_map() {
+        assert!(Instant::now() < patience, "not both map weights and tokens");
+        sleep(Duration::from_millis(20));
     }
     send("TERM", &child.id().to_string());
     assert_eq!(sandbox.end(child).code, 130);
