@@ -109,7 +109,7 @@ fn json(path: &Path) -> Value {
 #[test]
 fn a_real_sweep_has_a_report() {
     let sandbox = Sandbox::new();
-    sandbox.train("--rank 2 4 --lrs 1e-3 1e-2 --seed 1 2 --with-full-finetune");
+    sandbox.train("--rank 2 4 --lrs 1e-4 1e-3 --seed 1 2 --with-full-finetune");
     let outcome = sandbox.lorahost("report out --tensorboard events");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(
@@ -349,11 +349,13 @@ fn the_page_in_a_browser() {
     for (width, dark) in [(1280, false), (400, false), (1280, true)] {
         browser.window(width, 900, dark);
         browser.open(&page);
-        let overflow = browser.evaluate("document.documentElement.scrollWidth - innerWidth");
+        let overflow = browser.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth",
+        );
         assert_eq!(overflow, 0, "sideways at {width}");
         // The smallest text of a figure, as it is on the screen.
         let smallest = "Math.min(...[...document.querySelectorAll('svg.fig text')].map(t => \
-                        parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a))";
+                        parseFloat(getComputedStyle(t).fontSize) * Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b)))";
         let smallest = browser.evaluate(smallest).as_f64().unwrap();
         assert!(smallest >= 8.5, "text of {smallest} px at {width}");
         browser.picture(&format!("page-{width}{}", if dark { "-dark" } else { "" }));

@@ -78,7 +78,7 @@ mod tests {
         let svg = |text: &str| {
             format!(
                 "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"60\" height=\"20\"><style>text{{font-family:'DejaVu Sans',\
-                 sans-serif;font-size:12px}}</style><text x=\"2\" y=\"15\">{text}</text></svg>"
+                 sans-serif;font-size:12px}}</style><rect width=\"60\" height=\"20\" fill=\"#fff\"/><text x=\"2\" y=\"15\">{text}</text></svg>"
             )
         };
         let empty = png(&svg("")).unwrap();

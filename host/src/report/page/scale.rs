@@ -98,7 +98,7 @@ impl Scale {
                 let rounded = format!("{at:.decimals$}");
                 let label = match rounded.parse() {
                     // Many zeros need more room than there is.
-                    Ok(value) if decimals > 4 || at.abs() >= 1e5 => short(value),
+                    Ok(value) if decimals > 3 || at.abs() >= 1e5 => short(value),
                     _ => rounded,
                 };
                 Tick {
@@ -236,7 +236,9 @@ mod tests {
         );
         assert_eq!(
             labels(&Kind::Log, &[4.4e-4, 5.6e-4]),
-            ["4.5e-4", "5e-4", "5.5e-4"]
+            [
+                "4.4e-4", "4.6e-4", "4.8e-4", "5e-4", "5.2e-4", "5.4e-4", "5.6e-4"
+            ]
         );
     }
 
