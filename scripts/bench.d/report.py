@@ -1,7 +1,7 @@
 """How long `lorahost report` takes over many runs: makes an output folder of N runs after the form of one that is done, and times
 the report of it.
 
-    python3 scripts/bench.d/report.py FORM FOLDER [N]     FORM is an output folder with a run of LoRA; FOLDER is made (N: 10000)
+    python3 scripts/bench.d/report.py FORM FOLDER [N]     FORM is an output folder with a completed run of LoRA; FOLDER is made (N: 10000)
 
 The runs differ in rank, alpha, learning rate and seed; their losses are a U with noise; their metrics are the form's.
 """
@@ -26,10 +26,15 @@ def write(folder, name, content, seals):
     seals[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
+def is_form(folder):
+    spec, result = (json.loads((folder / name).read_text()) for name in ("spec.json", "result.json"))
+    return spec["spec"]["method"] == "lora" and result["status"] == "completed"
+
+
 def main():
     form, output = Path(sys.argv[1]), Path(sys.argv[2])
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 10_000
-    runs = [f for f in (form / "runs").iterdir() if json.loads((f / "spec.json").read_text())["spec"]["method"] == "lora"]
+    runs = [f for f in (form / "runs").iterdir() if is_form(f)]
     spec, result = (json.loads((runs[0] / name).read_text()) for name in ("spec.json", "result.json"))
     metrics = (runs[0] / "metrics.jsonl").read_bytes()
     (output / "runs").mkdir(parents=True)

@@ -130,7 +130,7 @@ fn status_counts_runs_by_their_state() {
         .append(true)
         .open(of_plan[0].folder.join("metrics.jsonl"))
         .unwrap();
-    old.set_modified(SystemTime::now() - Duration::from_secs(3600))
+    old.set_modified(SystemTime::now() - Duration::from_hours(1))
         .unwrap();
     fs::remove_dir_all(&of_plan[2].folder).unwrap();
     let total = &status()["total"];

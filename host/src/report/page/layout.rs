@@ -12,6 +12,8 @@ use crate::spec::Method;
 /// Cells that fit into one plot whatever they differ in.
 const FEW: usize = 7;
 
+const METHOD: &str = "method";
+
 /// The cells of a study, arranged.
 #[derive(Debug)]
 pub struct Layout<'a> {
@@ -92,6 +94,13 @@ impl<'a> Layout<'a> {
                 None => groups.push((title, vec![*index])),
             }
         }
+        groups.sort_by_cached_key(|(_, members)| {
+            let cell = &self.cells[members[0]];
+            plots
+                .iter()
+                .map(|axis| axis.place(cell))
+                .collect::<Vec<_>>()
+        });
         let panel = |(title, lora): (String, Vec<usize>)| {
             let of_lora = lora.iter().enumerate().map(|(nth, index)| {
                 let cell = &self.cells[*index];
@@ -161,10 +170,11 @@ pub fn described(cell: &CellAnalysis, axes: &[Varying]) -> String {
     axes.iter().filter_map(of).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether two cells agree in all settings that both have.
+/// Whether two cells agree in all settings that both have, but for the method.
 pub fn agree(one: &CellAnalysis, other: &CellAnalysis) -> bool {
-    let differs =
-        |(key, value): (&String, &String)| other.settings.get(key).is_some_and(|v| v != value);
+    let differs = |(key, value): (&String, &String)| {
+        key != METHOD && other.settings.get(key).is_some_and(|v| v != value)
+    };
     !one.settings.iter().any(differs)
 }
 
@@ -190,7 +200,7 @@ fn labelled(cell: &CellAnalysis, axes: &[Varying]) -> String {
 fn varying<'a>(cells: &(impl Iterator<Item = &'a CellAnalysis> + Clone)) -> Vec<Varying<'a>> {
     let keys = cells.clone().flat_map(|cell| cell.settings.keys());
     // The rank and the method have a place of their own.
-    let keys = keys.filter(|key| !["lora.rank", "method"].contains(&key.as_str()));
+    let keys = keys.filter(|key| !["lora.rank", METHOD].contains(&key.as_str()));
     let mut keys: Vec<&str> = keys
         .map(String::as_str)
         .collect::<BTreeSet<_>>()
@@ -226,9 +236,17 @@ mod tests {
     #[test]
     fn ranks_and_full_fine_tuning_stand_in_one_plot() {
         let cells = vec![
-            cell("lora-r4", Some(4), &[]),
-            cell("lora-r16", Some(16), &[]),
-            cell("full", None, &[]),
+            cell(
+                "lora-r4",
+                Some(4),
+                &[("method", "lora"), ("lora.rank", "4")],
+            ),
+            cell(
+                "lora-r16",
+                Some(16),
+                &[("method", "lora"), ("lora.rank", "16")],
+            ),
+            cell("full", None, &[("method", "full")]),
         ];
         let analysis = analysis(cells);
         let layout = Layout::of(&analysis);
@@ -237,13 +255,15 @@ mod tests {
         };
         assert_eq!(labels(panel), ["r 4", "r 16", "full"]);
         assert_eq!(panel.title, "");
+        let axes: Vec<&str> = layout.varying.iter().map(|axis| axis.key).collect();
+        assert_eq!(axes, ["rank"]);
         assert_eq!(layout.varying[0].values, ["4", "16"]);
     }
 
     #[test]
     fn other_axes_have_a_plot_for_each_value_with_the_full_fine_tuning_that_fits() {
         let mut cells = Vec::new();
-        for batch in ["8", "128"] {
+        for batch in ["128", "8"] {
             for rank in [4, 16, 64, 128] {
                 let name = format!("lora-r{rank}-batch-size={batch}");
                 cells.push(cell(&name, Some(rank), &[("train.batch_size", batch)]));
@@ -260,7 +280,8 @@ mod tests {
         assert_eq!(titles, ["train.batch_size=8", "train.batch_size=128"]);
         for (index, panel) in layout.panels.iter().enumerate() {
             assert_eq!(labels(panel), ["r 4", "r 16", "r 64", "r 128", "full"]);
-            assert_eq!(panel.members[4].cell, index * 5 + 4);
+            // The batch of 128 came first.
+            assert_eq!(panel.members[4].cell, (1 - index) * 5 + 4);
             assert_eq!(panel.members[1].look, Look::Nth(1));
         }
         assert_eq!(layout.varying[1].numbers(), Some(vec![8.0, 128.0]));

@@ -98,7 +98,7 @@ impl Scale {
                 let rounded = format!("{at:.decimals$}");
                 let label = match rounded.parse() {
                     // Many zeros need more room than there is.
-                    Ok(value) if decimals > 4 || at.abs() >= 1e5 => short(value),
+                    Ok(value) if decimals > 3 || at.abs() >= 1e5 => short(value),
                     _ => rounded,
                 };
                 Tick {
