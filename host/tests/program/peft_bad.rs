@@ -119,7 +119,9 @@ fn what_would_load_to_no_effect_is_refused() {
     });
     case("overlapping data", &|header| {
         let other = KEY.replace("lora_A", "lora_B");
-        header[KEY]["data_offsets"] = header[&other]["data_offsets"].clone();
+        let [start, end] = [0, 1].map(|i| header[&other]["data_offsets"][i].as_u64().unwrap());
+        // Equal offsets would be told of either.
+        header[KEY]["data_offsets"] = json!([start, end + 4]);
     });
     case("data beyond the end", &|header| {
         header[KEY]["data_offsets"] = json!([0, 1_u64 << 60]);

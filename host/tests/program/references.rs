@@ -355,11 +355,12 @@ fn token_file(task: Task, reference: &Reference, vocabulary: &Value) -> Vec<u8> 
         "vocab_size": vocabulary,
         "label_names": names,
         "special": {"mask": null, "all": []},
+        "truncation": {"texts": 0, "cut": 0, "longest": 0},
         "splits": headers,
     })
     .to_string();
     let mut bytes = b"lorahost".to_vec();
-    bytes.extend(2_u32.to_le_bytes());
+    bytes.extend(3_u32.to_le_bytes());
     bytes.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
     bytes.extend(header.bytes());
     for rows in &splits {
