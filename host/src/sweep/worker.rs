@@ -59,7 +59,7 @@ pub enum WorkerError {
 }
 
 /// Serves the parent on standard input and output until the input ends or a run was stopped. A parent that goes away
-/// stops the run in work, which has [`ORPHAN_GRACE`] to keep a checkpoint. So do SIGTERM and SIGUSR1, without a limit.
+/// stops the run in work, which has 20 seconds to keep a checkpoint. So do SIGTERM and SIGUSR1, without a limit.
 ///
 /// Afterwards standard output is where standard error is, so that a library that prints cannot disturb the protocol.
 ///
