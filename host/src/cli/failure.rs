@@ -74,8 +74,6 @@ pub enum Failure {
     Verify(#[from] VerifyError),
     #[error("cannot read {}: {source}", path.display())]
     Input { path: PathBuf, source: io::Error },
-    #[error("{} is no output folder of lorahost; name the one that a sweep was given with --output", path.display())]
-    NotAnOutput { path: PathBuf },
     #[error("the output folder {} has no plan yet: no sweep has begun in it", path.display())]
     NoPlan { path: PathBuf },
     #[error("cannot make a temporary folder: {0}")]
@@ -129,7 +127,6 @@ impl Failure {
             | Self::Export(_)
             | Self::Trained(_)
             | Self::Input { .. }
-            | Self::NotAnOutput { .. }
             | Self::NoPlan { .. }
             | Self::Verify(_)
             | Self::NoRuns { .. }

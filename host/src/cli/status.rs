@@ -7,16 +7,12 @@ use serde_json::json;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{aligned, duration, print};
-use crate::record::{PlanRecord, is_output};
+use crate::record::{PlanRecord, check_output};
 use crate::sweep::{Counts, Standing};
 
 /// Tells how many runs of the plan are done, running, failed and to come, and how long the rest takes.
 pub fn run(output: &Path, as_json: bool) -> Result<Exit, Failure> {
-    if !is_output(output) {
-        return Err(Failure::NotAnOutput {
-            path: output.to_owned(),
-        });
-    }
+    check_output(output)?;
     let Some(plan) = PlanRecord::read(output)? else {
         return Err(Failure::NoPlan {
             path: output.to_owned(),
@@ -76,23 +72,14 @@ fn text(plan: &PlanRecord, standing: &Standing, seconds_left: Option<f64>) -> St
 }
 
 fn row(name: &str, counts: Counts) -> [String; 8] {
-    let Counts {
-        planned,
-        completed,
-        diverged,
-        failed,
-        running,
-        interrupted,
-        not_begun,
-    } = counts;
     let figures = [
-        planned,
-        completed,
-        diverged,
-        failed,
-        running,
-        interrupted,
-        not_begun,
+        counts.planned,
+        counts.completed,
+        counts.diverged,
+        counts.failed,
+        counts.running,
+        counts.interrupted,
+        counts.not_begun,
     ];
     let mut figures = figures.into_iter().map(|figure| figure.to_string());
     std::array::from_fn(|column| match column {

@@ -105,7 +105,7 @@ mod tests {
             ]
             .map(str::to_owned)
             .to_vec(),
-            folder: "/home/me".into(),
+            folder: "/data".into(),
             tasks: 8,
             cpus_per_task: 2,
             requeue: true,
@@ -121,7 +121,7 @@ mod tests {
         #SBATCH --job-name=lorahost
         #SBATCH --array=1-8
         #SBATCH --cpus-per-task=2
-        #SBATCH --chdir="/home/me"
+        #SBATCH --chdir="/data"
         #SBATCH --output="/data/100%% new/slurm/%A_%a.log"
         #SBATCH --open-mode=append
         #SBATCH --signal=B:USR1@120

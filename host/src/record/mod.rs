@@ -49,7 +49,7 @@ pub use folder::{
 pub use glance::{Glance, Took, glance, took};
 pub use history::{EvaluationPoint, History};
 pub use lock::RunLock;
-pub use output::{OutputFolder, is_output, run_claim, run_folder};
+pub use output::{OutputFolder, check_output, is_output, run_claim, run_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
 pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,

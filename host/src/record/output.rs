@@ -133,7 +133,10 @@ pub fn is_output(path: &Path) -> bool {
 }
 
 /// Refuses what is no output folder of this or an older lorahost.
-pub(super) fn check_output(path: &Path) -> Result<(), RecordError> {
+///
+/// # Errors
+/// [`RecordError::NoOutput`], [`RecordError::Newer`], [`RecordError::Io`].
+pub fn check_output(path: &Path) -> Result<(), RecordError> {
     let no_output = || RecordError::NoOutput {
         path: path.to_owned(),
         marker: MARKER,

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::atomic;
 use crate::record::{
-    Event, LayerNorms, Norms, RecordError, SpecRecord, Split, StoredRuns, python_float,
-    read_metrics,
+    Event, LayerNorms, Norms, RecordError, SpecRecord, StoredRuns, python_float, read_metrics,
 };
 use crate::spec::path_safe;
 
@@ -95,10 +94,7 @@ fn scalars(event: &Event) -> Vec<(String, f64)> {
             metrics,
             ..
         } => {
-            let split = match split {
-                Split::Validation => "validation",
-                Split::Test => "test",
-            };
+            let split = split.name();
             let loss = (format!("{split}/loss"), *loss);
             let metrics: &BTreeMap<String, f64> = metrics;
             let metrics = metrics

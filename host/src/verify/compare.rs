@@ -1,6 +1,6 @@
 //! What two runs logged, figure by figure.
 
-use crate::record::{Event, Split};
+use crate::record::Event;
 
 /// The first figure in which two runs differ.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,10 +76,7 @@ fn figures(events: &[Event]) -> Vec<(String, f64)> {
                 metrics,
                 ..
             } => {
-                let split = match split {
-                    Split::Validation => "validation",
-                    Split::Test => "test",
-                };
+                let split = split.name();
                 figures.push((format!("{split} loss after step {step}"), *loss));
                 for (name, value) in metrics {
                     figures.push((format!("{split} {name} after step {step}"), *value));

@@ -149,7 +149,7 @@ fn status_counts_runs_by_their_state() {
         "{text}"
     );
 
-    insta::assert_snapshot!(sandbox.lorahost("status kit").refused(), @"kit is no output folder of lorahost; name the one that a sweep was given with --output");
+    insta::assert_snapshot!(sandbox.lorahost("status kit").refused(), @"kit is no output folder of lorahost (it holds no lorahost.json); name the folder that a sweep was given as --output");
     fs::remove_file(sandbox.path("out/plan.json")).unwrap();
     insta::assert_snapshot!(sandbox.lorahost("status out").refused(), @"the output folder out has no plan yet: no sweep has begun in it");
 }

@@ -15,9 +15,9 @@ import numpy as np
 from scipy import optimize, stats
 
 LEVEL = 0.9
-# The parabola sees so many decades on each side of the best point; the cubic twice as many on the flatter side; and the
-# interval is stretched by so much of their difference.
-REACH, STRETCH = 0.55, 1.5
+# On each side of the best point the parabola sees the points up to the first that is so many decades away; the cubic likewise
+# on the flatter side; and the interval is stretched by so much of their difference.
+REACH, WIDE_REACH, STRETCH = 0.45, 0.95, 1.5
 
 
 def read_cells(output):
@@ -84,8 +84,13 @@ def optimum(lrs, losses, tried):
         return found
     x = np.log10(lrs)
     u = x - x[best]
-    window = lambda reach: [i for i in range(len(u)) if abs(u[i]) <= reach or abs(i - best) <= 1]
-    near, wide = window(REACH), window(2 * REACH)
+
+    def window(reach):
+        first = max([i for i in range(best) if u[i] <= -reach], default=0)
+        last = min([i for i in range(best + 1, len(u)) if u[i] >= reach], default=len(u) - 1)
+        return list(range(first, last + 1))
+
+    near, wide = window(REACH), window(WIDE_REACH)
     left = [i for i in range(near[0]) if i in wide] or ([near[0] - 1] if near[0] > 0 else [])
     right = [i for i in range(near[-1] + 1, len(u)) if i in wide] or ([near[-1] + 1] if near[-1] + 1 < len(u) else [])
     if left and right:
