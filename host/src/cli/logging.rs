@@ -21,6 +21,8 @@ pub fn start(log: &LogArgs, worker: bool) {
         .with_default_directive(level.into())
         .from_env_lossy();
     let lines = tracing_subscriber::fmt()
+        // It would be said on standard error, and panic where that is what cannot be written to.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal() && !worker)

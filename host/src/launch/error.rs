@@ -48,6 +48,13 @@ impl LaunchError {
     /// Whether the user can mend it by other arguments.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Text { .. } | Self::Refused { .. })
+        matches!(
+            self,
+            Self::Text { .. }
+                | Self::Refused {
+                    program: "sbatch",
+                    ..
+                }
+        )
     }
 }

@@ -6,7 +6,7 @@ use std::{fmt, fs};
 use serde::{Deserialize, Serialize};
 
 use super::{LaunchError, Script, Slurm};
-use crate::record::{RecordError, read_if_there, write_atomically};
+use crate::record::{RecordError, parse_version, read_if_there, write_atomically};
 
 const FOLDER: &str = "slurm";
 const JOB: &str = "job.json";
@@ -57,8 +57,13 @@ pub fn submit_or_join(
 ) -> Result<ArrayJob, LaunchError> {
     let folder = output.join(FOLDER);
     let noted = folder.join(JOB);
-    let earlier = read_if_there(&noted)?;
-    let earlier = earlier.and_then(|json| serde_json::from_slice::<Submitted>(&json).ok());
+    let earlier = match read_if_there(&noted)? {
+        Some(json) => {
+            parse_version(&noted, &json, VERSION)?;
+            serde_json::from_slice::<Submitted>(&json).ok()
+        }
+        None => None,
+    };
     if let Some(Submitted { job, .. }) = earlier
         && slurm.is_queued(&job)?
     {

@@ -5,7 +5,7 @@
 //! Thinking Machines 2025). What attention multiplies grows with the row and comes on top; so does the head.
 
 use super::Model;
-use crate::adapter::Targets;
+use crate::adapter::{Linear, Targets};
 
 /// What one token costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,16 +22,28 @@ impl Model {
     pub fn token_cost(&self, lora: Option<(&Targets, usize)>) -> TokenCost {
         let mut cost = TokenCost::default();
         for linear in self.linears() {
-            let (fan_in, fan_out) = (linear.fan_in() as u64, linear.fan_out() as u64);
-            let weight = fan_in * fan_out;
-            let factors = match lora {
-                Some((targets, rank)) if targets.choose(linear) => rank as u64 * (fan_in + fan_out),
+            let rank = match lora {
+                Some((targets, rank)) if targets.choose(linear) => rank as u64,
                 _ => 0,
             };
-            cost.forward += weight + factors;
-            cost.step += if lora.is_some() { 2 } else { 3 } * weight + 3 * factors;
+            let of_layer = TokenCost::of_layer(linear, rank, lora.is_none());
+            cost.forward += of_layer.forward;
+            cost.step += of_layer.step;
         }
         cost
+    }
+}
+
+impl TokenCost {
+    /// In one layer, under LoRA of that rank, or none where it is 0; W may learn.
+    pub(crate) fn of_layer(linear: &Linear, rank: u64, learns: bool) -> Self {
+        let (fan_in, fan_out) = (linear.fan_in() as u64, linear.fan_out() as u64);
+        let weight = fan_in * fan_out;
+        let factors = rank * (fan_in + fan_out);
+        Self {
+            forward: weight + factors,
+            step: if learns { 3 } else { 2 } * weight + 3 * factors,
+        }
     }
 }
 

@@ -27,8 +27,6 @@ pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const RESULT: &str = "result.json";
 pub(super) const DONE: &str = "done.json";
 const CRASHES: &str = "crashes.jsonl";
-/// Of the sweep that is at the run; no part of its record.
-const CLAIM: &str = "claim.json";
 
 /// The content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,12 +73,12 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Begins the run anew: whatever the folder held is removed, but for the crashes and the claim of whoever is at it.
+    /// Begins the run anew: whatever the folder held is removed, but for the crashes.
     ///
     /// # Errors
     /// [`RecordError::Io`].
     pub fn begin(folder: &Path, spec: SpecRecord) -> Result<Self, RecordError> {
-        clear(folder, &[CRASHES, CLAIM])?;
+        clear(folder, &[CRASHES])?;
         Self::reopen(folder, spec)
     }
 
@@ -94,7 +92,7 @@ impl RunWriter {
         spec: SpecRecord,
         checkpoint: &Checkpoint,
     ) -> Result<Self, RecordError> {
-        clear(folder, &[CRASHES, CLAIM, CHECKPOINT, METRICS])?;
+        clear(folder, &[CRASHES, CHECKPOINT, METRICS])?;
         let mut writer = Self::reopen(folder, spec)?;
         writer.kept = checkpoint.number();
         let cut = writer.metrics.set_len(checkpoint.metrics());
@@ -374,7 +372,7 @@ fn files_below(folder: &Path) -> Result<Vec<String>, RecordError> {
                 if name != CHECKPOINT {
                     to_visit.push(path);
                 }
-            } else if !temporary && name != DONE && name != CLAIM {
+            } else if !temporary && name != DONE {
                 found.push(name);
             }
         }
@@ -413,7 +411,7 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, 
 }
 
 /// Refuses a version of JSON that is newer than the `known` one.
-pub(super) fn parse_version(path: &Path, json: &[u8], known: u32) -> Result<(), RecordError> {
+pub(crate) fn parse_version(path: &Path, json: &[u8], known: u32) -> Result<(), RecordError> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
@@ -574,7 +572,6 @@ mod tests {
         writer.keep(spent, Value::Null, &mut { tensors }).unwrap();
         writer.append(&step(2)).unwrap();
         fs::write(folder.join("adapter.safetensors"), "half").unwrap();
-        fs::write(folder.join(CLAIM), "{}").unwrap();
         note_crash(&folder, &Failure::new("killed")).unwrap();
         folder
     }
@@ -598,11 +595,6 @@ mod tests {
         let record = writer.complete(result()).unwrap();
         assert_eq!(record.result.crashes, 1);
         assert!(!folder.join(CHECKPOINT).exists());
-        assert!(
-            folder.join(CLAIM).exists(),
-            "whoever is at the run holds it"
-        );
-        fs::remove_file(folder.join(CLAIM)).unwrap();
         assert!(matches!(state(&folder).unwrap(), RunState::Done(_)));
     }
 
@@ -622,7 +614,6 @@ mod tests {
             assert_eq!(folder.join(CHECKPOINT).exists(), transient);
             RunWriter::begin(&folder, spec_record()).unwrap();
             assert!(!folder.join(CHECKPOINT).exists());
-            assert!(folder.join(CLAIM).exists());
         }
     }
 

@@ -43,12 +43,14 @@ pub use error::RecordError;
 pub use event::{Event, PluginCall, Split};
 pub use figure::python_float;
 pub use file::{read_if_there, write_atomically};
+pub(crate) use folder::parse_version;
 pub use folder::{
     RunRecord, RunState, RunWriter, SpecRecord, is_run, note_crash, read_metrics, state,
 };
 pub use glance::{Glance, Took, glance, took};
 pub use history::{EvaluationPoint, History};
 pub use lock::RunLock;
+pub(crate) use output::runs_folder;
 pub use output::{OutputFolder, check_output, is_output, run_claim, run_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
 pub use provenance::{

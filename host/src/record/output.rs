@@ -147,7 +147,7 @@ pub fn check_output(path: &Path) -> Result<(), RecordError> {
 }
 
 /// The folder of all runs of an output folder.
-pub(super) fn runs_folder(output: &Path) -> PathBuf {
+pub(crate) fn runs_folder(output: &Path) -> PathBuf {
     output.join(RUNS)
 }
 

@@ -65,6 +65,9 @@ impl Floor<'_> {
             });
             self.keeper.remove(claim);
             if !claim.renew() {
+                if let Ending::Finished(After::Waits(process)) = ending {
+                    *waiting = Some(process);
+                }
                 return Ok(Brought::Taken);
             }
             let record = match ending {

@@ -142,7 +142,9 @@ impl Claims {
         let gone = note
             .as_ref()
             .is_some_and(|note| note.holder.is_gone(&self.own));
-        let deserted = released || gone;
+        // A claim of ours that we ask for is one that we lost: nobody makes the run.
+        let own = note.as_ref().is_some_and(|note| note.holder == self.own);
+        let deserted = released || gone || own;
         let patience = match &note {
             _ if released => Duration::ZERO,
             _ if gone => ORPHANS_END,
@@ -160,7 +162,7 @@ impl Claims {
             claim.withdraw();
             return Ok(Take::Held { deserted: false });
         }
-        if let Some(note) = note.filter(|note| !note.released) {
+        if let Some(note) = note.filter(|note| !note.released && !own) {
             tracing::info!("{claim} is taken over from {}, which is gone", note.holder);
         }
         Ok(Take::Mine(claim.into()))

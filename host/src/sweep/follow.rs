@@ -70,6 +70,11 @@ pub fn follow(
             {
                 continue;
             }
+            // Whoever makes it tries it again, as long as there is somebody.
+            let error = record.result.error.as_ref();
+            if alive && error.is_some_and(|error| error.transient) {
+                continue;
+            }
             let record = Box::new(in_cell(*record, job));
             records[index] = Some(record.as_ref().clone());
             observer.notice(&Notice::AlreadyDone { index, record });

@@ -51,7 +51,7 @@ pub use progress::{PlainProgress, TerminalProgress};
 pub use queue::{LEASE, Part, Sharing};
 pub use search::{Next as NextRates, Stopped, decades, next, next_runs};
 pub use shard::{Shard, ShardError};
-pub use standing::{CellStanding, Counts, Pace, Standing, run_folders};
+pub use standing::{CellStanding, Counts, Pace, Standing};
 pub use stop::Stop;
 pub use study::{Consent, StudyError, check_study, plan_record};
 pub(crate) use worker::take_channels;

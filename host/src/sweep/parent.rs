@@ -5,7 +5,7 @@ use std::{
     process::Command,
     sync::{
         Mutex,
-        mpsc::{self, RecvTimeoutError, Sender},
+        mpsc::{self, Sender},
     },
     thread,
     time::Duration,
@@ -251,6 +251,15 @@ pub(super) struct Floor<'a> {
     broken: Mutex<Option<SweepError>>,
 }
 
+/// Does something at the end of a scope, also where that is a panic.
+struct AtEnd<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 struct Child {
     handle: Handle,
     told_to_stop: bool,
@@ -262,15 +271,18 @@ impl Floor<'_> {
         let (notices, inbox) = mpsc::channel();
         let workers = self.setup.workers.max(1).min(self.queue.len());
         thread::scope(|scope| {
+            let _end = AtEnd(|| self.keeper.end());
             scope.spawn(|| self.keeper.run());
             for worker in 0..workers {
                 let notices = notices.clone();
                 scope.spawn(move || {
+                    // Threads that forward logs hold senders too: this one says that the work is over.
+                    let _over = AtEnd(|| {
+                        let _ = notices.send(None);
+                    });
                     if let Err(error) = self.look_after(worker, &notices) {
                         locked(&self.broken).get_or_insert(error);
                     }
-                    // Threads that forward logs hold senders too: this one says that the work is over.
-                    let _ = notices.send(None);
                 });
             }
             let mut working = workers;
@@ -278,8 +290,7 @@ impl Floor<'_> {
                 match inbox.recv_timeout(TICK) {
                     Ok(Some(notice)) => report(notice),
                     Ok(None) => working -= 1,
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(_) => {}
                 }
                 if locked(&self.broken).is_some() {
                     let children = locked(&self.children);
@@ -288,7 +299,6 @@ impl Floor<'_> {
                     self.stop_workers();
                 }
             }
-            self.keeper.end();
         });
         while let Ok(Some(notice)) = inbox.try_recv() {
             report(notice);

@@ -111,6 +111,9 @@ impl Observer for TerminalProgress<'_> {
                 self.run_done(&outcome(&self.jobs[*index], record, true));
             }
             Notice::Started { worker, index } => {
+                // Nothing, but for a run that was put back.
+                let rest = self.overall.position() - self.counted[*worker];
+                self.overall.set_position(rest);
                 self.counted[*worker] = 0;
                 let bar = &self.workers[*worker];
                 bar.reset();

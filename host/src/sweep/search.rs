@@ -56,12 +56,19 @@ pub fn next_runs(planned: &[PlannedRun], analysis: &Analysis, search: Search) ->
             continue;
         };
         let of_cell = || planned.iter().filter(|run| run.cell == cell.cell);
-        let Some(first) = of_cell().map(|run| run.spec.train.lr).next() else {
-            continue;
-        };
+        // One run of each seed, at whichever rate it is planned first.
+        let mut templates: Vec<&PlannedRun> = Vec::new();
+        for run in of_cell() {
+            if templates
+                .iter()
+                .all(|known| known.spec.seeds != run.spec.seeds)
+            {
+                templates.push(run);
+            }
+        }
         for lr in lrs {
-            for run in of_cell().filter(|run| run.spec.train.lr == first) {
-                let mut run = run.clone();
+            for run in &templates {
+                let mut run = (*run).clone();
                 run.spec.train.lr = lr;
                 runs.push(run);
             }
@@ -346,6 +353,18 @@ mod tests {
             .map(|run| (run.spec.train.lr, run.spec.seeds.init))
             .collect();
         assert_eq!(shown, [(3.162e-4, 1), (3.162e-4, 2), (3.162e-4, 3)]);
+        // A seed that is left out at the first rate is one all the same.
+        let but_one: Vec<_> = planned
+            .iter()
+            .filter(|run| (run.spec.train.lr, run.spec.seeds.init) != (1e-3, 2))
+            .cloned()
+            .collect();
+        let mut seeds: Vec<_> = next_runs(&but_one, &analysis_of(&records), SEARCH)
+            .iter()
+            .map(|run| run.spec.seeds.init)
+            .collect();
+        seeds.sort_unstable();
+        assert_eq!(seeds, [1, 2, 3]);
         assert_eq!(
             next_runs(&planned, &analysis_of(&records), Search::Grid),
             []

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::record::{
     Event, Glance, PlanRecord, PlannedCell, RecordError, RunPlan, Status, glance, read_metrics,
-    took,
+    run_folder, runs_folder, took,
 };
 
 /// A run whose metrics were last written longer ago is not running any more.
@@ -69,7 +69,7 @@ impl Standing {
     /// [`RecordError`]; an output folder without runs is no error.
     pub fn of(plan: &PlanRecord, output: &Path) -> Result<Self, RecordError> {
         let look = Look {
-            runs: output.join("runs"),
+            output: output.to_owned(),
             there: run_folders(output)?,
             now: SystemTime::now(),
         };
@@ -172,8 +172,8 @@ impl Counts {
 ///
 /// # Errors
 /// [`RecordError::Io`].
-pub fn run_folders(output: &Path) -> Result<HashSet<String>, RecordError> {
-    let runs = output.join("runs");
+fn run_folders(output: &Path) -> Result<HashSet<String>, RecordError> {
+    let runs = runs_folder(output);
     let entries = match fs::read_dir(&runs) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
         entries => entries.map_err(RecordError::io("read the folder", &runs))?,
@@ -188,7 +188,7 @@ pub fn run_folders(output: &Path) -> Result<HashSet<String>, RecordError> {
 
 /// The runs' folders at one moment.
 struct Look {
-    runs: PathBuf,
+    output: PathBuf,
     there: HashSet<String>,
     now: SystemTime,
 }
@@ -196,7 +196,7 @@ struct Look {
 impl Look {
     fn at(&self, run: &RunPlan) -> Result<Glance, RecordError> {
         if self.there.contains(&run.id) {
-            glance(&self.runs.join(&run.id))
+            glance(&run_folder(&self.output, &run.id))
         } else {
             Ok(Glance::Absent)
         }
@@ -212,7 +212,7 @@ impl Look {
 
     /// How much of its steps a run has made.
     fn share_done(&self, run: &RunPlan) -> f64 {
-        let events = read_metrics(&self.runs.join(&run.id)).unwrap_or_default();
+        let events = read_metrics(&run_folder(&self.output, &run.id)).unwrap_or_default();
         let last = events.iter().rev().find_map(|event| match event {
             Event::Step { step, .. } => Some(*step),
             _ => None,
@@ -224,7 +224,8 @@ impl Look {
     fn pace(&self, finished: &[&RunPlan]) -> Option<Pace> {
         let stride = finished.len().div_ceil(SAMPLE).max(1);
         let timed = finished.iter().step_by(stride).filter_map(|run| {
-            let took = took(&self.runs.join(&run.id)).filter(|took| took.seconds > 0.0)?;
+            let took =
+                took(&run_folder(&self.output, &run.id)).filter(|took| took.seconds > 0.0)?;
             // A run that diverged may have ended before its last step.
             let share = took.steps as f64 / run.steps.max(1) as f64;
             Some((run.multiply_adds as f64 * share, took.seconds))

@@ -13,6 +13,7 @@ use super::setup::Setup;
 use crate::adapter::{Linear, ModuleKind};
 use crate::data;
 use crate::model::Model;
+use crate::model::TokenCost;
 use crate::record::{Diagnostics, LayerNorms, Norms};
 use crate::spec::RunSpec;
 
@@ -292,16 +293,10 @@ fn square(tensor: &Tensor) -> Result<f64, TchError> {
     frobenius(tensor).map(|norm| norm * norm)
 }
 
-/// Forward, backward to the input, and backward to what learns.
+/// Those of a token in a layer, forward and backward.
 fn multiply_adds(linear: &Linear) -> u64 {
-    let (fan_in, fan_out) = (linear.fan_in() as u64, linear.fan_out() as u64);
-    let of_weight = if linear.weight().requires_grad() {
-        3
-    } else {
-        2
-    };
     let rank = linear.factors().map_or(0, |(a, ..)| a.size()[0] as u64);
-    of_weight * fan_in * fan_out + 3 * rank * (fan_in + fan_out)
+    TokenCost::of_layer(linear, rank, linear.weight().requires_grad()).step
 }
 
 /// Tokens of the batches of the first `step` steps.

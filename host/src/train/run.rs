@@ -79,7 +79,8 @@ pub fn run(
                 progress.measured.train_losses.push(f64::NAN);
                 return Ok(Some(progress.measured));
             }
-            if is_due(spec, step) && step < steps {
+            // After the last one of an epoch the model is evaluated in any case.
+            if is_due(spec, step) && step < steps && progress.groups < all {
                 let evaluation = validate(spec, setup, &progress, watch)?;
                 if has_diverged(spec, &mut progress, evaluation.as_ref()) {
                     diverged = evaluation;
@@ -116,7 +117,7 @@ fn measure_epoch(
     progress: &mut Progress,
     watch: &mut Watch<'_>,
 ) -> Result<bool, TrainError> {
-    let (epoch, step) = (progress.epoch, progress.measured.steps);
+    let epoch = progress.epoch;
     let (sum, count) = std::mem::take(&mut progress.means);
     if count == 0 {
         let rows = setup.tokens.train.units();
@@ -130,8 +131,7 @@ fn measure_epoch(
         diverged
     } else {
         let evaluation = validate(spec, setup, progress, watch)?;
-        // The same model was judged before where an evaluation was due after this step.
-        ends = !is_due(spec, step) && has_diverged(spec, progress, evaluation.as_ref());
+        ends = has_diverged(spec, progress, evaluation.as_ref());
         evaluation
     };
     if let Some(evaluation) = evaluation {

@@ -29,6 +29,7 @@ mod optimizers;
 mod peft;
 mod peft_bad;
 mod plugin_files;
+mod processes;
 mod proof;
 mod real_text;
 mod references;

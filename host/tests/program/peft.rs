@@ -130,7 +130,7 @@ fn python(
 
 /// What a call of the program prints as JSON, with numbers as they are: outcomes have words in their place.
 fn printed(sandbox: &Sandbox, words: &str) -> Value {
-    let ended = sandbox.start(words, &[]).wait_with_output().unwrap();
+    let ended = sandbox.start(words, &[]).output();
     let err = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{words}: {err}");
     serde_json::from_slice(&ended.stdout).unwrap()

@@ -4,10 +4,10 @@
 //! The large one takes its time: `scripts/test --with slurm --package lorahost --test program -- --ignored --nocapture proof`.
 
 use std::fs;
-use std::process::{Child, Command};
 
+use crate::processes::{Running, signal, until, workers};
 use crate::sandbox::{Sandbox, real};
-use crate::sharing::{claims, done, numbers, until};
+use crate::sharing::{claims, done, numbers};
 use crate::slurm::cluster;
 
 /// What happens to a sweep.
@@ -29,7 +29,7 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    fn start(&self) -> Child {
+    fn start(&self) -> Running {
         self.sandbox
             .start(&format!("{} --output struck", self.flags), &[])
     }
@@ -46,7 +46,7 @@ impl Sweep<'_> {
             Blow::Parent => parent.kill().unwrap(),
             Blow::Interrupt => signal("INT", parent.id()),
             Blow::Worker => {
-                let worker = until("a worker", || worker_of(parent.id()));
+                let worker = until("a worker", || workers(parent.id()).first().copied());
                 signal("KILL", worker);
                 until("the next run", || (self.done() > at).then_some(()));
                 signal("INT", parent.id());
@@ -92,28 +92,6 @@ impl Sweep<'_> {
         assert!(!results("calm").is_empty());
         assert_eq!(results("struck"), results("calm"));
     }
-}
-
-fn signal(name: &str, pid: u32) {
-    // It may have ended by itself.
-    let _ = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status();
-}
-
-/// A worker of a parent that lives.
-fn worker_of(parent: u32) -> Option<u32> {
-    fs::read_dir("/proc").unwrap().find_map(|entry| {
-        let process = entry.ok()?.path();
-        let pid = process.file_name()?.to_str()?.parse().ok()?;
-        let status = fs::read_to_string(process.join("status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        let command = fs::read(process.join("cmdline")).ok()?;
-        let is_worker = command
-            .split(|byte| *byte == 0)
-            .any(|word| word == b"worker");
-        (line.trim().parse() == Ok(parent) && is_worker).then_some(pid)
-    })
 }
 
 #[cfg(target_os = "linux")]

@@ -6,10 +6,12 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use lorahost::record::{Event, RunRecord, RunState, read_metrics, state};
 use regex::Regex;
+
+use crate::processes::Running;
 
 /// The working folder of the program: `model/` is a BERT of two layers with random weights, `data/` has four classes
 /// of short texts, `kit/` has the plugins that are found.
@@ -125,7 +127,7 @@ impl Sandbox {
     }
 
     /// Starts the program.
-    pub fn start(&self, words: &str, environment: &[(&str, &str)]) -> Child {
+    pub fn start(&self, words: &str, environment: &[(&str, &str)]) -> Running {
         let words: Vec<String> = words.split_whitespace().map(unmasked).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_lorahost"));
         command
@@ -146,12 +148,12 @@ impl Sandbox {
             command.env_remove(variable);
         }
         command.envs(environment.iter().copied());
-        command.spawn().unwrap()
+        Running::new(command.spawn().unwrap())
     }
 
     /// Waits for the end of the program.
-    pub fn end(&self, child: Child) -> Outcome {
-        let output = child.wait_with_output().unwrap();
+    pub fn end(&self, program: Running) -> Outcome {
+        let output = program.output();
         Outcome {
             code: output.status.code().unwrap_or(-1),
             out: self.masked(&String::from_utf8_lossy(&output.stdout)),

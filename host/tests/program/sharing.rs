@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lorahost::atomic::TEMPORARY_PREFIX;
 
+use crate::processes::until;
 use crate::sandbox::{Outcome, Run, Sandbox, small};
 
 const SIX: &str = "--lrs 1e-4 1e-3 1e-2 --rank 2 4 --epochs 4";
@@ -31,21 +31,6 @@ fn made(outcome: &Outcome) -> usize {
     lines
         .filter(|line| !line.contains("(already done)"))
         .count()
-}
-
-/// Waits until something is there, and fails after a time that is long on any machine.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(
-            started.elapsed() < Duration::from_mins(5),
-            "waited in vain for {what}"
-        );
-        sleep(Duration::from_millis(20));
-    }
 }
 
 /// Runs of an output folder that are done.

@@ -7,8 +7,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use self::cluster::Cluster;
+use crate::processes::until;
 use crate::sandbox::{Outcome, Sandbox, skipped, small};
-use crate::sharing::{claims, done, numbers, until};
+use crate::sharing::{claims, done, numbers};
 
 /// Eight runs of some seconds.
 const EIGHT: &str = "--lrs 1e-4 3e-4 1e-3 3e-3 --rank 2 4 --epochs 60";

@@ -40,7 +40,7 @@ fn study() -> Sandbox {
 
 /// What a call tells as JSON, unmasked: figures may look like hashes.
 fn told(sandbox: &Sandbox, words: &str) -> Value {
-    let output = sandbox.start(words, &[]).wait_with_output().unwrap();
+    let output = sandbox.start(words, &[]).output();
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words}: {err}");
     serde_json::from_slice(&output.stdout).unwrap()

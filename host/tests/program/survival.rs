@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lorahost::record::{Event, Split, Status};
 
+use crate::processes::{signal, until, workers};
 use crate::sandbox::{Run, Sandbox, small};
 
 /// What happens to a sweep after so many more steps.
@@ -47,8 +47,10 @@ fn survives(flags: &str, blows: &[(u64, Blow)]) {
         }
         match blow {
             Parent => child.kill().unwrap(),
-            Workers => workers(&child).iter().for_each(|pid| send("KILL", pid)),
-            Polite => send("TERM", &child.id().to_string()),
+            Workers => workers(child.id())
+                .into_iter()
+                .for_each(|pid| signal("KILL", pid)),
+            Polite => signal("TERM", child.id()),
         }
         let outcome = sandbox.end(child);
         let expected: &[i32] = match blow {
@@ -107,27 +109,6 @@ fn lines(runs: &Path) -> u64 {
         .sum()
 }
 
-/// Ids of the processes that a program has started.
-fn workers(program: &Child) -> Vec<String> {
-    let tasks = PathBuf::from(format!("/proc/{}/task", program.id()));
-    let tasks = fs::read_dir(tasks).into_iter().flatten().flatten();
-    let children = tasks.map(|task| fs::read_to_string(task.path().join("children")));
-    let children = children.filter_map(Result::ok);
-    let pids = children.flat_map(|list| {
-        list.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    });
-    pids.collect()
-}
-
-fn send(signal: &str, pid: &str) {
-    // It may have ended just now.
-    let _ = Command::new("kill")
-        .args([&format!("-{signal}"), pid])
-        .status();
-}
-
 #[test]
 fn lora_with_dropout_and_evaluations_within_epochs() {
     survives(
@@ -156,10 +137,10 @@ fn survives_with_weights(flags: &str) {
     let whole = sandbox.train_one(&format!("{flags} --output whole"));
     let words = small(&format!("{flags} {KEPT} --output cut"));
     let child = sandbox.start(&words, &[]);
-    while lines(&sandbox.path("cut/runs")) < 8 {
-        sleep(Duration::from_millis(2));
-    }
-    send("TERM", &child.id().to_string());
+    until("eight lines", || {
+        (lines(&sandbox.path("cut/runs")) >= 8).then_some(())
+    });
+    signal("TERM", child.id());
     let stopped = sandbox.end(child);
     assert_eq!(stopped.code, 130, "{}", stopped.err);
     let folder = fs::read_dir(sandbox.path("cut/runs")).unwrap().next();
@@ -225,10 +206,10 @@ fn a_checkpoint_with_a_flipped_byte_is_left_and_said() {
     let whole = sandbox.train_one("--epochs 4 --output whole");
     let words = small(&format!("--epochs 4 {KEPT} --output cut"));
     let child = sandbox.start(&words, &[]);
-    while lines(&sandbox.path("cut/runs")) < 8 {
-        sleep(Duration::from_millis(2));
-    }
-    send("TERM", &child.id().to_string());
+    until("eight lines", || {
+        (lines(&sandbox.path("cut/runs")) >= 8).then_some(())
+    });
+    signal("TERM", child.id());
     assert_eq!(sandbox.end(child).code, 130);
     let runs = fs::read_dir(sandbox.path("cut/runs")).unwrap();
     let folder = runs.map(|run| run.unwrap().path()).next().unwrap();
@@ -246,6 +227,44 @@ fn a_checkpoint_with_a_flipped_byte_is_left_and_said() {
     let cut = sandbox.runs("cut").remove(0);
     assert_eq!(metrics(&cut), metrics(&whole));
     assert_eq!(cut.record.result.resumes, 0);
+}
+
+/// Its log goes to a pipe that nobody reads.
+#[test]
+fn a_worker_whose_parent_was_killed_keeps_where_it_is_though_it_cannot_say_so() {
+    let sandbox = Sandbox::new();
+    let whole = sandbox.train_one("--epochs 4 --output whole");
+    let words = small(&format!("--epochs 4 {KEPT} --output cut"));
+    let mut program = sandbox.start(&format!("{words} -vv"), &[]);
+    drop(program.stderr.take());
+    until("eight lines", || {
+        (lines(&sandbox.path("cut/runs")) >= 8).then_some(())
+    });
+    program.kill().unwrap();
+    assert_eq!(sandbox.end(program).code, -1);
+    let outcome = sandbox.lorahost(&words);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let cut = sandbox.runs("cut").remove(0);
+    assert_eq!(metrics(&cut), metrics(&whole));
+    assert_eq!(cut.record.result.resumes, 1);
+}
+
+#[test]
+fn a_sweep_without_its_folder_and_without_anyone_to_tell_ends() {
+    let sandbox = Sandbox::new();
+    let words = small("--epochs 4000 --lrs 1e-3 2e-3 --workers 2");
+    let mut program = sandbox.start(&words, &[]);
+    drop(program.stderr.take());
+    until("eight lines", || {
+        (lines(&sandbox.path("out/runs")) >= 8).then_some(())
+    });
+    // Whoever writes to it meanwhile makes parts of it anew.
+    while fs::remove_dir_all(sandbox.path("out")).is_err() {}
+    workers(program.id())
+        .into_iter()
+        .for_each(|pid| signal("KILL", pid));
+    let status = until("the end", || program.try_wait().unwrap());
+    assert_ne!(status.code(), Some(0));
 }
 
 #[test]
@@ -319,7 +338,7 @@ fn workers_map_the_same_weights_and_tokens() {
     let sandbox = Sandbox::new();
     let child = sandbox.start(&small("--epochs 4000 --lrs 1e-3 2e-3 --workers 2"), &[]);
     let both_map = || {
-        let workers = workers(&child);
+        let workers = workers(child.id());
         let maps = workers
             .iter()
             .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")).ok());
@@ -330,11 +349,9 @@ fn workers_map_the_same_weights_and_tokens() {
         });
         workers.len() == 2 && mapped.count() == 2
     };
-    let patience = Instant::now() + Duration::from_mins(1);
-    while !both_map() {
-        assert!(Instant::now() < patience, "not both map weights and tokens");
-        sleep(Duration::from_millis(20));
-    }
-    send("TERM", &child.id().to_string());
+    until("both to map weights and tokens", || {
+        both_map().then_some(())
+    });
+    signal("TERM", child.id());
     assert_eq!(sandbox.end(child).code, 130);
 }

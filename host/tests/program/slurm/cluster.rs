@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::processes::until;
 use crate::sandbox::Sandbox;
-use crate::sharing::until;
 
 /// A running cluster; it ends with this value.
 pub struct Cluster {
