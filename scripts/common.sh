@@ -4,6 +4,8 @@ set -euo pipefail
 # Exit codes of all scripts: 0 done; 1 a step failed; 2 something that the user has to bring is missing.
 readonly failed=1 missing=2
 
+# The calling script, wherever it was called from.
+script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
@@ -20,7 +22,7 @@ stop() {
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # The header of the calling script is its help text.
-help() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; }
+help() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$script"; }
 
 # Says how long cargo is going to take where torch-sys has not been compiled yet.
 announce_build() {
@@ -72,7 +74,7 @@ compare() {
     local kind=$1 lorahost=${LORAHOST:-$root/target/release/lorahost} files=()
     shift
     case ${1-} in
-    -h | --help) help && exit ;;
+    -h | --help) help; exit ;;
     esac
     cd "$OLDPWD"
     while [[ $# -gt 0 && $1 != -* ]]; do

@@ -33,6 +33,8 @@ pub struct Cli {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
     #[command(flatten)]
+    pub sweep: SweepArgs,
+    #[command(flatten)]
     pub log: LogArgs,
     #[command(subcommand)]
     pub command: Option<Subcommands>,
@@ -63,11 +65,16 @@ pub struct ExperimentArgs {
     pub with_full_finetune: bool,
     #[command(flatten)]
     pub keys: KeyArgs,
-    #[command(flatten)]
-    pub share: ShareArgs,
     /// Agree to more than 100,000 runs, and to a second study in the output folder
     #[arg(long, help_heading = "Execution")]
     pub yes: bool,
+}
+
+/// What a sweep takes beside its experiment.
+#[derive(Debug, Default, Args)]
+pub struct SweepArgs {
+    #[command(flatten)]
+    pub share: ShareArgs,
     /// Go on in an output folder that was begun with other builds of the same plugins
     #[arg(long, help_heading = "Execution")]
     pub accept_changed_plugins: bool,
@@ -87,15 +94,24 @@ pub struct StudyArgs {
     pub overrides: Vec<String>,
     #[command(flatten)]
     pub experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub sweep: SweepArgs,
 }
 
 /// An experiment as the command line has it, whichever command it is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Study<'a> {
+pub struct Experiment<'a> {
     pub file: Option<&'a Path>,
     /// `KEY=VALUE` words.
     pub overrides: &'a [String],
     pub args: &'a ExperimentArgs,
+}
+
+/// A sweep over an experiment.
+#[derive(Debug, Clone, Copy)]
+pub struct Study<'a> {
+    pub experiment: Experiment<'a>,
+    pub sweep: &'a SweepArgs,
 }
 
 /// The flags that are aliases of keys, as they were given.
@@ -339,9 +355,14 @@ pub struct ReportArgs {
     /// Seconds between two looks of --watch
     #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub every: u64,
-    /// Write the runs' metrics as event files of `TensorBoard` as well, below this folder
+    /// Write the runs' metrics as event files of `TensorBoard` as well, below this folder; with --watch at its end
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
+}
+
+/// A number that a default is.
+const fn positive(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).expect("a default that is not 0")
 }
 
 fn temperature(text: &str) -> Result<f64, String> {
@@ -464,11 +485,12 @@ pub enum VerifyCommand {
     },
     /// With a scale of alpha/r the first steps have the same losses at all ranks, within a tolerance
     C5 {
-        #[arg(long, value_name = "R", num_args = 1.., default_values_t = [4, 16, 64, 256, 512])]
-        ranks: Vec<usize>,
+        /// Ranks that are compared
+        #[arg(long, value_name = "R", num_args = 1.., default_values_t = [4, 16, 64, 256, 512].map(positive))]
+        ranks: Vec<NonZeroUsize>,
         /// Steps that are compared
-        #[arg(long, value_name = "N", default_value_t = 8)]
-        steps: usize,
+        #[arg(long, value_name = "N", default_value_t = positive(8))]
+        steps: NonZeroUsize,
         /// The largest difference of a loss, relative to that of the first rank
         #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
         tolerance: f64,
@@ -504,13 +526,16 @@ pub enum DataCommand {
 }
 
 impl Cli {
-    /// The experiment of the main job.
+    /// The main job.
     #[must_use]
     pub fn study(&self) -> Study<'_> {
         Study {
-            file: self.config.as_deref(),
-            overrides: &[],
-            args: &self.experiment,
+            experiment: Experiment {
+                file: self.config.as_deref(),
+                overrides: &[],
+                args: &self.experiment,
+            },
+            sweep: &self.sweep,
         }
     }
 }
@@ -526,9 +551,8 @@ pub struct SubjectArgs {
 }
 
 impl SubjectArgs {
-    /// The experiment.
-    pub fn study(&self) -> Study<'_> {
-        Study {
+    pub fn experiment(&self) -> Experiment<'_> {
+        Experiment {
             file: self.config.as_deref(),
             overrides: &[],
             args: &self.experiment,
@@ -540,14 +564,17 @@ impl StudyArgs {
     #[must_use]
     pub fn study(&self) -> Study<'_> {
         Study {
-            file: Some(&self.file),
-            overrides: &self.overrides,
-            args: &self.experiment,
+            experiment: Experiment {
+                file: Some(&self.file),
+                overrides: &self.overrides,
+                args: &self.experiment,
+            },
+            sweep: &self.sweep,
         }
     }
 }
 
-impl Study<'_> {
+impl Experiment<'_> {
     /// Reads the experiment file and lays the command line over it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 
 use tch::Device;
 
-use super::args::{LogArgs, LogFormat, Study};
+use super::args::{Experiment, LogArgs, LogFormat, Study};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::logging::{self, WORKER_LOG};
@@ -18,14 +18,14 @@ use super::output::print;
 use super::share::Launched;
 use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
-use crate::launch::{LaunchError, Task};
+use crate::launch::{ArrayJob, LaunchError, Task};
 use crate::plugins::{Registry, search_folders};
 use crate::record::{
     History, OutputFolder, PlanRecord, RecordError, RunRecord, SpecRecord, Status,
 };
 use crate::report::analysis::{Analysis, Sources, analyse};
 use crate::report::{ResultFiles, best_table, curve, results_table, summarise};
-use crate::spec::{self, Plan, Search};
+use crate::spec::{self, Execution, Plan, Search};
 use crate::sweep::{
     Care, Consent, NextRates, Observer, PlainProgress, RunJob, Sharing, Silent, Stop, SweepSummary,
     TerminalProgress, WorkerSetup, catch_up, check_study, decades, next, next_runs, plan_record,
@@ -35,8 +35,11 @@ use crate::train::resolve_device;
 
 /// Runs an experiment: the main job, and `sweep`.
 pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
-    let mut plan = planned(study)?;
-    let share = &study.args.share;
+    let mut plan = planned(&study.experiment)?;
+    let share = &study.sweep.share;
+    if share.shard.is_some() && plan.search != Search::Grid {
+        return Err(Failure::ShardedSearch);
+    }
     let task = Task::of_this_process().map_err(Failure::Signals)?;
     let launches = share.launches(task.as_ref());
     let device = if launches {
@@ -62,27 +65,25 @@ pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
     if task.as_ref().is_some_and(Task::time_is_up) {
         stop.request();
     }
-    let (sweep, job) = if launches {
-        let (execution, mut observer) = (&plan.execution, observer(&jobs, &setup, log));
-        match share.launch(&jobs, execution, &output, &stop, observer.as_mut())? {
-            Launched::Over(summary, job) => (summary, job),
-            Launched::Left => return Ok(Exit::Ok),
-        }
-    } else {
-        (carry_out(&jobs, &setup, &stop, log)?, None)
-    };
-    let mut done = Done { jobs, sweep };
     let means = Means {
         study,
         output: &output,
         device,
+        launches,
         setup: &setup,
         stop: &stop,
         log,
     };
-    search(&mut plan, &mut done, &means)?;
+    let Launched::Over(sweep, job) = means.make(&jobs, &plan.execution)? else {
+        return Ok(Exit::Ok);
+    };
+    let mut done = Done { jobs, sweep, job };
+    if !search(&mut plan, &mut done, &means)? {
+        return Ok(Exit::Ok);
+    }
+    let job = done.job.take();
     let (interrupted, left, runs) = (done.sweep.interrupted, done.sweep.left(), done.jobs.len());
-    let exit = report(&output, done, plan.search, study.args.json, log)?;
+    let exit = report(&output, done, plan.search, study.sweep.json, log)?;
     match (job, task) {
         (Some(job), _) if left > 0 && !interrupted => Err(LaunchError::Unfinished {
             job: job.id,
@@ -100,9 +101,9 @@ pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
 }
 
 /// The plan of an experiment.
-pub fn planned(study: &Study<'_>) -> Result<Plan, Failure> {
-    let args = study.args;
-    let raw = study.raw_spec()?;
+pub fn planned(experiment: &Experiment<'_>) -> Result<Plan, Failure> {
+    let args = experiment.args;
+    let raw = experiment.raw_spec()?;
     let registry = Registry::search(&args.plugin, &search_folders())?;
     for error in registry.broken() {
         tracing::warn!("left out: {error}");
@@ -128,11 +129,11 @@ pub fn recorded(
     device: Device,
 ) -> Result<PlanRecord, Failure> {
     let workers = worker_count(plan, device, jobs.len());
-    let record = plan_record(jobs, study.file, workers)?;
+    let record = plan_record(jobs, study.experiment.file, workers)?;
     if let Some(earlier) = PlanRecord::read(output)? {
         let consent = Consent {
-            other_study: study.args.yes,
-            changed_plugins: study.args.accept_changed_plugins,
+            other_study: study.experiment.args.yes,
+            changed_plugins: study.sweep.accept_changed_plugins,
         };
         check_study(output, &earlier, &record, consent)?;
     }
@@ -155,6 +156,8 @@ fn begin(
 struct Done {
     jobs: Vec<RunJob>,
     sweep: SweepSummary,
+    /// The array job that made the last of them.
+    job: Option<ArrayJob>,
 }
 
 /// All that carrying out takes beside the jobs.
@@ -162,13 +165,28 @@ struct Means<'a> {
     study: &'a Study<'a>,
     output: &'a OutputFolder,
     device: Device,
+    /// Whether an array job makes the runs, and not this process.
+    launches: bool,
     setup: &'a WorkerSetup,
     stop: &'a Stop,
     log: &'a LogArgs,
 }
 
-/// Adds to the plan what its search wants, and carries it out, until it wants nothing more.
-fn search(plan: &mut Plan, done: &mut Done, means: &Means<'_>) -> Result<(), Failure> {
+impl Means<'_> {
+    fn make(&self, jobs: &[RunJob], execution: &Execution) -> Result<Launched, Failure> {
+        if !self.launches {
+            let sweep = carry_out(jobs, self.setup, self.stop, self.log)?;
+            return Ok(Launched::Over(sweep, None));
+        }
+        let mut observer = observer(jobs, self.setup, self.log);
+        let share = &self.study.sweep.share;
+        share.launch(jobs, execution, self.output, self.stop, observer.as_mut())
+    }
+}
+
+/// Adds to the plan what its search wants, and carries it out, until it wants nothing more; false where that is left to an
+/// array job.
+fn search(plan: &mut Plan, done: &mut Done, means: &Means<'_>) -> Result<bool, Failure> {
     while done.sweep.left() == 0 {
         let records: Vec<RunRecord> = done.sweep.done().cloned().collect();
         let runs = next_runs(&plan.runs, &analysed(&records), plan.search);
@@ -184,16 +202,15 @@ fn search(plan: &mut Plan, done: &mut Done, means: &Means<'_>) -> Result<(), Fai
         done.jobs.extend(jobs.clone());
         let path = means.output.path();
         recorded(plan, means.study, &done.jobs, path, means.device)?.write(path)?;
-        let SweepSummary {
-            records,
-            already_done,
-            interrupted,
-        } = carry_out(&jobs, means.setup, means.stop, means.log)?;
-        done.sweep.records.extend(records);
-        done.sweep.already_done += already_done;
-        done.sweep.interrupted |= interrupted;
+        let Launched::Over(sweep, job) = means.make(&jobs, &plan.execution)? else {
+            return Ok(false);
+        };
+        done.sweep.records.extend(sweep.records);
+        done.sweep.already_done += sweep.already_done;
+        done.sweep.interrupted |= sweep.interrupted;
+        done.job = job.or(done.job.take());
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Carries out runs under the eyes of an observer.
@@ -277,7 +294,9 @@ fn report(
     json: bool,
     log: &LogArgs,
 ) -> Result<Exit, Failure> {
-    let Done { jobs, mut sweep } = done;
+    let Done {
+        jobs, mut sweep, ..
+    } = done;
     let planned = jobs.iter().map(|job| (job.cell.as_str(), &job.spec.seeds));
     let files = ResultFiles::of(output.path(), planned);
     let (records, summary, analysis, written) = loop {

@@ -76,6 +76,11 @@ pub enum Failure {
     Input { path: PathBuf, source: io::Error },
     #[error("the output folder {} has no plan yet: no sweep has begun in it", path.display())]
     NoPlan { path: PathBuf },
+    #[error(
+        "a search looks at the results of all runs: leave out --shard (several processes share a folder without it), or \
+         search.strategy=bracket"
+    )]
+    ShardedSearch,
     #[error("cannot make a temporary folder: {0}")]
     Scratch(io::Error),
     #[error("cannot write JSON: {0}")]
@@ -128,6 +133,7 @@ impl Failure {
             | Self::Trained(_)
             | Self::Input { .. }
             | Self::NoPlan { .. }
+            | Self::ShardedSearch
             | Self::Verify(_)
             | Self::NoRuns { .. }
             | Self::Report(ReportError::NotOurs { .. })

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::output::{aligned, duration, print};
 use crate::model::grouped;
 use crate::record::{PlanRecord, is_output, python_float};
-use crate::spec::{Axis, Plan};
+use crate::spec::{Axis, Plan, Search};
 use crate::sweep::{Standing, prepare_in, products_per_second};
 use crate::train::resolve_device;
 
@@ -31,6 +31,9 @@ struct Forecast<'a> {
     steps: u64,
     multiply_adds: u64,
     time: Time,
+    /// Learning rates that a cell may come to where they are searched for; those that are added are in no other figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rates_at_most: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -65,7 +68,7 @@ enum Time {
 
 /// Tells what the experiment comes to; nothing is trained, and the output folder is not made.
 pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
-    let plan = planned(study)?;
+    let plan = planned(&study.experiment)?;
     let device = resolve_device(plan.execution.device)?;
     // Text that is tokenised now serves the sweep, where there is a place for it already.
     let scratch = tempfile::tempdir().map_err(Failure::Scratch)?;
@@ -87,8 +90,12 @@ pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
         steps: standing.steps_left,
         multiply_adds: standing.multiply_adds_left,
         time: time(&plan, &record, &standing, device)?,
+        rates_at_most: match plan.search {
+            Search::Grid => None,
+            Search::Bracket { budget, .. } => Some(budget),
+        },
     };
-    if study.args.json {
+    if study.sweep.json {
         let json = serde_json::to_string_pretty(&forecast).map_err(Failure::Json)?;
         print(&format!("{json}\n"))?;
     } else if !log.quiet {
@@ -151,6 +158,7 @@ fn text(forecast: &Forecast<'_>) -> String {
         steps,
         multiply_adds,
         time,
+        rates_at_most,
     } = forecast;
     let axes = axes
         .iter()
@@ -167,6 +175,10 @@ fn text(forecast: &Forecast<'_>) -> String {
         ]
     }));
     let to_do = runs - done;
+    let search = rates_at_most.map(|most| {
+        let text = format!("adds what the optimum needs, to {most} learning rates a cell at most");
+        ["search".to_owned(), text]
+    });
     let sums = [
         [
             "runs".to_owned(),
@@ -183,6 +195,7 @@ fn text(forecast: &Forecast<'_>) -> String {
         ["time".to_owned(), shown(time, *workers)],
         ["output".to_owned(), output.display().to_string()],
     ];
+    let sums: Vec<_> = sums.into_iter().chain(search).collect();
     [
         aligned(&axes.collect::<Vec<_>>()),
         aligned(&rows),

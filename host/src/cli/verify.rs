@@ -7,7 +7,7 @@ use super::exit::Exit;
 use super::experiment::{self, carry_out, named, workers};
 use super::failure::Failure;
 use super::output::print;
-use crate::record::{Event, OutputFolder, RunRecord, read_metrics};
+use crate::record::{Event, OutputFolder, PlanRecord, RunRecord, read_metrics};
 use crate::spec::{Method, Plan, PlannedRun};
 use crate::sweep::{Stop, prepare};
 use crate::train::resolve_device;
@@ -22,12 +22,15 @@ pub fn run(command: &VerifyCommand, log: &LogArgs) -> Result<Exit, Failure> {
             steps,
             tolerance,
             subject,
-        } => first_steps(ranks, *steps, *tolerance, subject, log),
+        } => {
+            let ranks: Vec<usize> = ranks.iter().map(|rank| rank.get()).collect();
+            first_steps(&ranks, steps.get(), *tolerance, subject, log)
+        }
     }
 }
 
 fn trade(trade: Trade, args: &SubjectArgs, log: &LogArgs) -> Result<Exit, Failure> {
-    let (mut plan, plain) = planned(args)?;
+    let (mut plan, plain) = planned(args, "c12")?;
     plan.runs = verify::traded(&plain, trade)?.into();
     let Some(runs) = carried_out(&plan, log)? else {
         return Ok(Exit::Interrupted);
@@ -62,7 +65,7 @@ fn first_steps(
     args: &SubjectArgs,
     log: &LogArgs,
 ) -> Result<Exit, Failure> {
-    let (mut plan, base) = planned(args)?;
+    let (mut plan, base) = planned(args, "c5")?;
     plan.runs = verify::of_ranks(&base, ranks, steps)?;
     let Some(runs) = carried_out(&plan, log)? else {
         return Ok(Exit::Interrupted);
@@ -94,8 +97,17 @@ fn first_steps(
 }
 
 /// The experiment of the flags, and its first run of LoRA.
-fn planned(args: &SubjectArgs) -> Result<(Plan, PlannedRun), Failure> {
-    let plan = experiment::planned(&args.study())?;
+fn planned(args: &SubjectArgs, property: &str) -> Result<(Plan, PlannedRun), Failure> {
+    let mut plan = experiment::planned(&args.experiment())?;
+    if plan.output_is_default {
+        // Not the sweep's own: its report would take these runs for those of its cells.
+        let folder = plan.output.file_name().unwrap_or_default();
+        let folder = format!("{}-{property}", folder.to_string_lossy());
+        plan.output.set_file_name(folder);
+    } else if PlanRecord::read(&plan.output)?.is_some() {
+        let path = plan.output;
+        return Err(VerifyError::HoldsASweep { path }.into());
+    }
     let mut runs = plan.runs.iter();
     let base = runs.find(|run| run.spec.method == Method::Lora).cloned();
     let base = base.ok_or(VerifyError::NoLora)?;
@@ -108,7 +120,13 @@ type RunEvents = (RunRecord, Vec<Event>);
 fn carried_out(plan: &Plan, log: &LogArgs) -> Result<Option<Vec<RunEvents>>, Failure> {
     let device = resolve_device(plan.execution.device)?;
     let output = OutputFolder::open(&plan.output)?;
-    let jobs = prepare(plan, &output, named(device))?;
+    let jobs = match prepare(plan, &output, named(device)) {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            output.undo();
+            return Err(error.into());
+        }
+    };
     let setup = workers(plan, device, jobs.len(), log)?;
     let stop = Stop::on_signals().map_err(Failure::Signals)?;
     let sweep = carry_out(&jobs, &setup, &stop, log)?;

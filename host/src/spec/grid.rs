@@ -14,6 +14,8 @@ use super::schema::{KEYS, Key};
 pub(crate) struct Grid {
     pub methods: Vec<Json>,
     pub dimensions: Vec<Dimension>,
+    /// Whether the user gave a dropout of LoRA, which goes before an adapter's own.
+    pub says_dropout: bool,
 }
 
 /// A key and the values that it takes in a grid, one or several.

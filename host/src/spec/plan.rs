@@ -44,6 +44,8 @@ pub struct Plan {
     pub axes: Vec<Axis>,
     /// Folder of the results. The default is the same for the same experiment.
     pub output: PathBuf,
+    /// Whether nobody named it.
+    pub output_is_default: bool,
     pub execution: Execution,
     pub search: Search,
     /// What a user might not expect of this plan, one sentence each.
@@ -117,7 +119,7 @@ impl RawSpec {
         self.refuse_too_many(&grids)?;
         let axes = grid::label(&mut grids);
         let exclusions = self.exclusions(&grids, catalogue)?;
-        let adapters = self.adapters(&grids)?;
+        let adapters = Self::adapters(&grids)?;
 
         let mut used = vec![false; exclusions.len()];
         let mut points = 0;
@@ -135,7 +137,7 @@ impl RawSpec {
                     let mut spec = run_spec(method, &values);
                     spec.data.arrange(data_kind(&spec.head.name, catalogue)?);
                     spec.train.check_warmup(spec.data.train_size)?;
-                    self.go_on(&mut spec, &adapters);
+                    go_on(&mut spec, &adapters, grid.says_dropout);
                     if known.insert(fingerprint(&spec)) {
                         let labels = point.iter().map(|(d, i)| d.labels[*i].as_slice());
                         let name = cell::name(&spec, labels);
@@ -156,10 +158,9 @@ impl RawSpec {
         cell::make_unique(&mut runs);
         cell::gather(&mut runs);
 
-        let output = match self.text("run.output") {
-            Some(folder) => PathBuf::from(folder),
-            None => default_output(&runs, &known),
-        };
+        let given = self.text("run.output");
+        let output_is_default = given.is_none();
+        let output = given.map_or_else(|| default_output(&runs, &known), PathBuf::from);
         Ok(Plan {
             runs: runs
                 .into_iter()
@@ -167,6 +168,7 @@ impl RawSpec {
                 .collect(),
             axes,
             output,
+            output_is_default,
             execution: self.execution(),
             search: self.search(),
             notices,
@@ -191,7 +193,7 @@ impl RawSpec {
     }
 
     /// The adapters that runs go on from, by their folders.
-    fn adapters(&self, grids: &[Grid]) -> Result<Adapters, SpecError> {
+    fn adapters(grids: &[Grid]) -> Result<Adapters, SpecError> {
         let dimensions = grids.iter().flat_map(|grid| &grid.dimensions);
         let folders: BTreeSet<PathBuf> = dimensions
             .filter(|dimension| dimension.key.name == "model.adapter")
@@ -199,45 +201,12 @@ impl RawSpec {
             .filter_map(Json::as_str)
             .map(PathBuf::from)
             .collect();
-        let given = self.layers[1..].iter().flat_map(Layer::origins);
-        let mut own = given.filter(|(key, ..)| {
-            matches!(
-                key.name,
-                "lora.rank" | "lora.targets" | "lora.init_scale_a" | "init" | "alpha"
-            )
-        });
-        if let (false, Some((_, key, origin))) = (folders.is_empty(), own.next()) {
-            let origin = origin.clone();
-            return Err(SpecError::OfTheAdapter { key, origin });
-        }
         let read = |folder: PathBuf| {
             let config = PeftFolder::open(&folder)?.config;
             let sha256 = PeftFolder::sha256(&folder)?;
             Ok((folder, Adapter { config, sha256 }))
         };
         folders.into_iter().map(read).collect()
-    }
-
-    /// Makes of a run one that goes on from its adapter, if it has one: neither init scheme nor alpha policy is asked,
-    /// and the rank is what the adapter's configuration has for most layers.
-    fn go_on(&self, spec: &mut RunSpec, adapters: &Adapters) {
-        let folder = spec.model.adapter.as_ref();
-        let Some(Adapter { config, sha256 }) = folder.and_then(|folder| adapters.get(folder))
-        else {
-            return;
-        };
-        spec.model.adapter_sha256 = Some(sha256.clone());
-        spec.init = None;
-        spec.alpha = None;
-        if let Some(lora) = &mut spec.lora {
-            lora.rank = usize::try_from(config.rank).unwrap_or(1);
-            if !self.layers[1..]
-                .iter()
-                .any(|layer| layer.get("lora.dropout").is_some())
-            {
-                lora.dropout = config.dropout;
-            }
-        }
     }
 
     /// What the user said of LoRA, in an experiment without it.
@@ -408,6 +377,24 @@ struct Adapter {
 }
 
 type Adapters = BTreeMap<PathBuf, Adapter>;
+
+/// Makes of a run one that goes on from its adapter, if it has one: neither init scheme nor alpha policy is asked, and the
+/// rank is what the adapter's configuration has for most layers.
+fn go_on(spec: &mut RunSpec, adapters: &Adapters, says_dropout: bool) {
+    let folder = spec.model.adapter.as_ref();
+    let Some(Adapter { config, sha256 }) = folder.and_then(|folder| adapters.get(folder)) else {
+        return;
+    };
+    spec.model.adapter_sha256 = Some(sha256.clone());
+    spec.init = None;
+    spec.alpha = None;
+    if let Some(lora) = &mut spec.lora {
+        lora.rank = usize::try_from(config.rank).unwrap_or(1);
+        if !says_dropout {
+            lora.dropout = config.dropout;
+        }
+    }
+}
 
 /// What a head learns from, by its manifest.
 ///

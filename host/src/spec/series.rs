@@ -121,8 +121,15 @@ fn between(
     }
     let last = limited(count)? - 1;
     let inner = (1..last).map(|i| point(i as f64 / last as f64));
-    let inner = distinct(inner.collect(), digits);
-    Ok([vec![start], inner, vec![stop]].concat())
+    let inner: Vec<f64> = inner.collect();
+    let whole = |inner: Vec<f64>| [vec![start], inner, vec![stop]].concat();
+    let rounded = whole(inner.iter().map(|value| round(*value, digits)).collect());
+    // As they are where rounding would make two of them one.
+    Ok(if all_differ(&rounded) {
+        rounded
+    } else {
+        whole(inner)
+    })
 }
 
 fn limited(count: f64) -> Result<usize, String> {
@@ -135,16 +142,21 @@ fn limited(count: f64) -> Result<usize, String> {
 
 /// The values rounded to so many decimal digits, or as they are where rounding would make two of them one.
 fn distinct(values: Vec<f64>, digits: usize) -> Vec<f64> {
-    let round = |value: &f64| {
-        let text = format!("{value:.*e}", digits - 1);
-        text.parse().unwrap_or(*value)
-    };
-    let rounded: Vec<f64> = values.iter().map(round).collect();
-    if rounded.windows(2).all(|pair| pair[0] != pair[1]) {
+    let rounded: Vec<f64> = values.iter().map(|value| round(*value, digits)).collect();
+    if all_differ(&rounded) {
         rounded
     } else {
         values
     }
+}
+
+fn round(value: f64, digits: usize) -> f64 {
+    let text = format!("{value:.*e}", digits - 1);
+    text.parse().unwrap_or(value)
+}
+
+fn all_differ(values: &[f64]) -> bool {
+    values.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 #[cfg(test)]
@@ -175,6 +187,10 @@ mod tests {
             panic!("no series")
         };
         assert_eq!(values.len(), 50);
+        assert!(values.windows(2).all(|pair| pair[0] != pair[1]));
+        let Some(Ok(values)) = series("logspace(1, 1.0004, 3)") else {
+            panic!("no series")
+        };
         assert!(values.windows(2).all(|pair| pair[0] != pair[1]));
     }
 

@@ -34,6 +34,7 @@ impl<'a> Settings<'a> {
         catalogue: &dyn Catalogue,
         limit: usize,
     ) -> Result<(Grid, Vec<String>), SpecError> {
+        self.refuse_beside_an_adapter()?;
         let methods = self.values("method");
         let has_lora = methods.contains(&Json::from("lora"));
         let mut notices = Vec::new();
@@ -63,15 +64,41 @@ impl<'a> Settings<'a> {
             name if name.starts_with("seed") => 1,
             _ => 0,
         });
+        let given = self.layers[1..].iter();
         let grid = Grid {
             methods,
             dimensions,
+            says_dropout: given
+                .filter_map(|layer| layer.get("lora.dropout"))
+                .next()
+                .is_some(),
         };
         Ok((grid, notices))
     }
 
     fn setting(&self, key: &str) -> Option<&'a Setting> {
         self.layers.iter().rev().find_map(|layer| layer.get(key))
+    }
+
+    /// What an adapter brings is not to be given.
+    fn refuse_beside_an_adapter(&self) -> Result<(), SpecError> {
+        if self.setting("model.adapter").is_none() {
+            return Ok(());
+        }
+        let mut given = self.layers[1..].iter().flat_map(|layer| layer.origins());
+        let own = given.find(|(key, ..)| {
+            matches!(
+                key.name,
+                "lora.rank" | "lora.targets" | "lora.init_scale_a" | "init" | "alpha"
+            )
+        });
+        match own {
+            Some((_, key, origin)) => Err(SpecError::OfTheAdapter {
+                key,
+                origin: origin.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The built-in example where neither model nor data is named.

@@ -1,5 +1,7 @@
 //! Why a property cannot be tried.
 
+use std::path::PathBuf;
+
 /// What was given does not fit the property.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -22,6 +24,15 @@ pub enum VerifyError {
 
     #[error("expected at least two different ranks")]
     TooFewRanks,
+
+    #[error("rank {rank} is given twice")]
+    SameRank { rank: usize },
+
+    #[error(
+        "{} holds a sweep, whose report would take these runs for its own: name another folder with --output",
+        path.display()
+    )]
+    HoldsASweep { path: PathBuf },
 
     #[error("both runs are one and the same")]
     SameRun,

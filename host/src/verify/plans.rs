@@ -1,5 +1,7 @@
 //! The runs that a property speaks of.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::VerifyError;
@@ -43,7 +45,7 @@ pub fn traded(base: &PlannedRun, Trade { p, q }: Trade) -> Result<[PlannedRun; 2
 /// The first `steps` steps of `base` at each of these ranks.
 ///
 /// # Errors
-/// There is a single rank.
+/// There is a single rank, or one is given twice.
 pub fn of_ranks(
     base: &PlannedRun,
     ranks: &[usize],
@@ -51,6 +53,10 @@ pub fn of_ranks(
 ) -> Result<Vec<PlannedRun>, VerifyError> {
     if ranks.iter().all(|rank| *rank == ranks[0]) {
         return Err(VerifyError::TooFewRanks);
+    }
+    let mut known = BTreeSet::new();
+    if let Some(&rank) = ranks.iter().find(|rank| !known.insert(**rank)) {
+        return Err(VerifyError::SameRank { rank });
     }
     let mut runs = Vec::new();
     for &rank in ranks {

@@ -180,6 +180,18 @@ fn a_search_adds_learning_rates_and_finds_them_again() {
 
     let refused = sandbox.lorahost(&small("--search bracket --set search.width=0"));
     assert!(refused.refused().contains("`search.width`"));
+    let refused = sandbox.lorahost(&small("--search bracket --shard 1/2"));
+    assert!(refused.refused().contains("leave out --shard"));
+    let planned = sandbox.lorahost(&format!("plan study.toml {}", small("--search bracket")));
+    assert!(planned.refused().contains("study.toml"));
+    sandbox.write("study.toml", "");
+    let planned = sandbox.lorahost(&format!("plan study.toml {}", small("--search bracket")));
+    assert!(
+        planned.out.contains("to 12 learning rates a cell at most"),
+        "{}{}",
+        planned.out,
+        planned.err
+    );
 }
 
 #[test]
@@ -208,4 +220,28 @@ fn properties_are_tried() {
     let outcome = c5("--ranks 4 8 --steps 4 --tolerance 0");
     assert_eq!(outcome.code, 1, "{}", outcome.out);
     assert!(outcome.out.contains("beyond 0"), "{}", outcome.out);
+    assert!(
+        c5("--ranks 4 8 4")
+            .refused()
+            .contains("rank 4 is given twice")
+    );
+    for flag in ["--ranks 0 4", "--steps 0", "--shard 1/2", "--json"] {
+        assert_eq!(c5(flag).code, 2, "{flag}");
+    }
+}
+
+#[test]
+fn a_sweep_and_a_property_do_not_share_a_folder() {
+    let sandbox = Sandbox::new();
+    sandbox.train("--max-steps 2");
+    let outcome = sandbox.lorahost(&format!("verify c12 {}", small("--alpha 8")));
+    assert!(outcome.refused().contains("out holds a sweep"));
+    let nameless = small("--alpha 8").replace("--output out", "");
+    let outcome = sandbox.lorahost(&format!("verify c12 {nameless}"));
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let folders = std::fs::read_dir(sandbox.path("runs")).unwrap();
+    let names: Vec<_> = folders
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.len() == 1 && names[0].ends_with("-c12"), "{names:?}");
 }

@@ -83,7 +83,7 @@ pub fn plan(command_line: &str) -> Result<Plan, SpecError> {
 pub fn plan_with(command_line: &str, entries: &Vec<ComponentEntry>) -> Result<Plan, SpecError> {
     let words = std::iter::once("lorahost").chain(command_line.split_whitespace());
     let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
-    cli.study().raw_spec()?.plan(entries)
+    cli.study().experiment.raw_spec()?.plan(entries)
 }
 
 /// The plan of an experiment file's text.

@@ -208,6 +208,8 @@ fn experiment_files() {
         "[[exclude]]\nalpha.alpa = 8",
         "[[exclude]]\ninit = 'gaussian:std = 1'",
         "[[exclude]]\nmethod = 'lora'",
+        "[[variants]]\nmodel.adapter = 'a'\nlora.rank = 4\n[[variants]]\nmethod = 'full'",
+        "[[pairs]]\nmodel.adapter = ['a', 'b']\ninit = ['uniform', 'gaussian']",
     ];
     insta::assert_snapshot!(messages(cases, plan_file));
 }
