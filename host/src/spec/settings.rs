@@ -64,14 +64,11 @@ impl<'a> Settings<'a> {
             name if name.starts_with("seed") => 1,
             _ => 0,
         });
-        let given = self.layers[1..].iter();
+        let given = &self.layers[1..];
         let grid = Grid {
             methods,
             dimensions,
-            says_dropout: given
-                .filter_map(|layer| layer.get("lora.dropout"))
-                .next()
-                .is_some(),
+            says_dropout: given.iter().any(|layer| layer.get("lora.dropout").is_some()),
         };
         Ok((grid, notices))
     }
