@@ -18,6 +18,7 @@ pub mod import;
 pub mod kit;
 pub mod launch;
 pub mod model;
+#[expect(unsafe_code, reason = "calls into host/cpp")]
 pub mod native;
 pub mod nearest;
 pub mod plugins;

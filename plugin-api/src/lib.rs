@@ -32,6 +32,7 @@
 // The derives write paths of this name, also into this crate.
 extern crate self as lorahost_plugin_api;
 
+#[expect(unsafe_code, reason = "pointers that come over the boundary")]
 pub mod abi;
 mod export;
 pub mod manifest;

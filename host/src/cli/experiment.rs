@@ -31,7 +31,7 @@ use crate::sweep::{
     TerminalProgress, WorkerSetup, catch_up, check_study, decades, next, next_runs, plan_record,
     prepare, run_plan,
 };
-use crate::train::resolve_device;
+use crate::train::{gpus, resolve_device};
 
 /// Runs an experiment: the main job, and `sweep`.
 pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
@@ -59,7 +59,9 @@ pub fn run(study: &Study<'_>, log: &LogArgs) -> Result<Exit, Failure> {
     let mut setup = workers(&plan, device, jobs.len(), log)?;
     setup.sharing = share.sharing(task.as_ref());
     if let Some(cores) = task.as_ref().and_then(Task::cores) {
-        setup.workers = plan.execution.workers(device.is_cuda(), cores, jobs.len());
+        setup.workers = plan
+            .execution
+            .workers(gpu_count(&plan, device), cores, jobs.len());
     }
     let stop = Stop::on_signals().map_err(Failure::Signals)?;
     if task.as_ref().is_some_and(Task::time_is_up) {
@@ -236,7 +238,7 @@ fn analysed(records: &[RunRecord]) -> Analysis {
 /// The device as the workers are told it.
 pub fn named(device: Device) -> spec::Device {
     match device {
-        Device::Cuda(index) => spec::Device::Cuda(index),
+        Device::Cuda(index) => spec::Device::Cuda(Some(index)),
         _ => spec::Device::Cpu,
     }
 }
@@ -258,6 +260,7 @@ pub(super) fn workers(
         environment: vec![(WORKER_LOG.to_owned(), level)],
         workers: worker_count(plan, device, runs),
         threads: plan.execution.threads,
+        gpus: gpus(plan.execution.device),
         care: Care {
             checkpoint_every: plan.execution.checkpoint_every,
             heartbeat: plan.execution.heartbeat,
@@ -269,7 +272,16 @@ pub(super) fn workers(
 
 fn worker_count(plan: &Plan, device: Device, runs: usize) -> usize {
     let cores = available_parallelism().map_or(1, NonZero::get);
-    plan.execution.workers(device.is_cuda(), cores, runs)
+    plan.execution.workers(gpu_count(plan, device), cores, runs)
+}
+
+/// Number of GPUs that the runs compute on.
+fn gpu_count(plan: &Plan, device: Device) -> usize {
+    if device.is_cuda() {
+        gpus(plan.execution.device).len().max(1)
+    } else {
+        0
+    }
 }
 
 /// Who shows the progress: log lines where the log is JSON, else bars on a terminal, else lines.

@@ -197,6 +197,7 @@ impl Layout {
         Self::of(Block::Owned(bytes)).expect("the block was made here")
     }
 
+    #[expect(unsafe_code, reason = "tokens are mapped")]
     pub fn map(path: &Path) -> Result<Self, DataError> {
         let read = |source| DataError::Read {
             path: path.to_owned(),

@@ -244,6 +244,7 @@ impl WeightFile {
 }
 
 impl Source {
+    #[expect(unsafe_code, reason = "weights are mapped")]
     fn map(path: &Path) -> Result<Self, ModelError> {
         let read = |source| ModelError::Read {
             path: path.to_owned(),
@@ -268,6 +269,7 @@ impl Source {
 }
 
 impl Bytes {
+    #[expect(unsafe_code, reason = "weights are mapped")]
     fn get(&self) -> &[u8] {
         match self {
             // SAFETY: the mapping is whole and lives as long as `self`; nobody writes to it while the slice is read, for

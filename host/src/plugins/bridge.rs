@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::rc::Rc;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use lorahost_plugin_api::abi::{
@@ -14,7 +14,8 @@ use lorahost_plugin_api::sdk::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 use super::extensions::{self, INIT_EXTENSIONS};
-use super::{handles, scope};
+use super::handles::{self, Entry};
+use super::scope;
 use crate::native::dispatch::{self, Generator, Operator, Value};
 use crate::native::gradients;
 
@@ -97,7 +98,8 @@ impl TensorServer for Tensors {
 
     fn clone(handle: u64) -> Result<u64> {
         scope::check()?;
-        handles::get(handle).map(handles::insert)
+        let tensor = handles::get(handle)?.shallow_clone();
+        Ok(handles::insert(tensor))
     }
 
     /// Dropping what is not there is the plugin's mistake, and harmless.
@@ -156,7 +158,7 @@ fn torch(error: tch::TchError) -> Error {
 }
 
 /// A tensor that a plugin asks about.
-fn plain(handle: u64) -> Result<Tensor> {
+fn plain(handle: u64) -> Result<Arc<Entry>> {
     scope::check()?;
     let tensor = handles::get(handle)?;
     dispatch::check_plain(&tensor)
@@ -199,9 +201,9 @@ fn operator(id: u64) -> Result<Operator> {
 /// An argument with what its handles and streams stand for, alive for the call.
 enum Held<'a> {
     Plain(Lifted<'a>),
-    Tensor(Tensor),
-    Tensors(Vec<Tensor>),
-    OptionalTensors(Vec<Option<Tensor>>),
+    Tensor(Arc<Entry>),
+    Tensors(Vec<Arc<Entry>>),
+    OptionalTensors(Vec<Option<Arc<Entry>>>),
     Bools(Vec<u8>),
     Stream(Rc<Generator>),
 }
@@ -210,15 +212,16 @@ impl<'a> Held<'a> {
     fn new(lifted: &Lifted<'a>) -> Result<Self> {
         Ok(match *lifted {
             Lifted::Tensor(handle) => Held::Tensor(handles::get(handle)?),
-            Lifted::Tensors(list) => Held::Tensors(
-                list.iter()
-                    .map(|&handle| handles::get(handle))
-                    .collect::<Result<_>>()?,
-            ),
+            Lifted::Tensors(list) => {
+                let table = handles::table();
+                let tensors = list.iter().map(|&handle| table.get(handle));
+                Held::Tensors(tensors.collect::<Result<_>>()?)
+            }
             Lifted::OptionalTensors(list) => {
+                let table = handles::table();
                 let one = |&handle: &u64| match handle {
                     0 => Ok(None),
-                    handle => handles::get(handle).map(Some),
+                    handle => table.get(handle).map(Some),
                 };
                 Held::OptionalTensors(list.iter().map(one).collect::<Result<_>>()?)
             }
@@ -232,10 +235,12 @@ impl<'a> Held<'a> {
         use dispatch::Argument as To;
         match self {
             Held::Tensor(tensor) => To::Tensor(tensor),
-            Held::Tensors(list) => To::Tensors(list.iter().collect()),
-            Held::OptionalTensors(list) => {
-                To::OptionalTensors(list.iter().map(Option::as_ref).collect())
-            }
+            Held::Tensors(list) => To::Tensors(list.iter().map(|tensor| &***tensor).collect()),
+            Held::OptionalTensors(list) => To::OptionalTensors(
+                list.iter()
+                    .map(|tensor| tensor.as_ref().map(|tensor| &***tensor))
+                    .collect(),
+            ),
             Held::Bools(list) => To::Bools(list),
             Held::Stream(generator) => To::Stream(generator),
             Held::Plain(lifted) => match *lifted {
@@ -349,17 +354,15 @@ extern "C" fn weight() -> RResult<u64, Failure> {
 
 extern "C" fn layer(name: RStr<'_>, x: u64) -> RResult<u64, Failure> {
     answered(|| {
-        scope::head()?
-            .layer(name.as_str(), &handles::get(x)?)
-            .map(handles::insert)
+        let x = handles::get(x)?;
+        scope::head()?.layer(&name, &x).map(handles::insert)
     })
 }
 
 extern "C" fn dropout(x: u64, p: f64) -> RResult<u64, Failure> {
     answered(|| {
-        scope::head()?
-            .dropout(&handles::get(x)?, p)
-            .map(handles::insert)
+        let x = handles::get(x)?;
+        scope::head()?.dropout(&x, p).map(handles::insert)
     })
 }
 
@@ -394,7 +397,10 @@ extern "C" fn with_gradients(
             return Err(Error::new(message));
         }
         let loss = plain(loss)?;
-        let grad = |&handle: &u64| (handle != 0).then(|| plain(handle)).transpose();
+        let grad = |&handle: &u64| match handle {
+            0 => Ok(None),
+            handle => Ok(Some(plain(handle)?.shallow_clone())),
+        };
         let grads: Vec<_> = grads.iter().map(grad).collect::<Result<_>>()?;
         gradients::with_gradients(&loss, &held(&inputs)?, &grads)
             .map(handles::insert)
@@ -403,7 +409,8 @@ extern "C" fn with_gradients(
 }
 
 fn held(handles: &[u64]) -> Result<Vec<Tensor>> {
-    handles.iter().map(|&handle| plain(handle)).collect()
+    let own = |&handle: &u64| Ok(plain(handle)?.shallow_clone());
+    handles.iter().map(own).collect()
 }
 
 #[cfg(test)]

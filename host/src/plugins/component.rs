@@ -182,10 +182,7 @@ impl Component {
                 format!("its message cannot be written: {error}"),
             )
         })?;
-        let lent: Vec<u64> = tensors
-            .iter()
-            .map(|tensor| tensor.map_or(0, |tensor| handles::insert(tensor.shallow_clone())))
-            .collect();
+        let lent = lend(tensors);
         let outcome = within(scope, || {
             let _unrecorded = (!records).then(tch::no_grad_guard);
             (self.library.components.invoke)(
@@ -196,9 +193,7 @@ impl Component {
             )
             .into_result()
         });
-        for handle in lent {
-            handles::remove(handle);
-        }
+        take_back(&lent);
         match outcome {
             Ok(reply) => {
                 let given: Vec<Option<Tensor>> =
@@ -218,6 +213,21 @@ impl Component {
                 Err(self.error(method, place, one_line(&failure.message)))
             }
         }
+    }
+}
+
+/// Handles of the tensors, 0 where there is none.
+fn lend(tensors: &[Option<&Tensor>]) -> Vec<u64> {
+    let mut table = handles::table();
+    let handle =
+        |tensor: &Option<&Tensor>| tensor.map_or(0, |tensor| table.insert(tensor.shallow_clone()));
+    tensors.iter().map(handle).collect()
+}
+
+fn take_back(lent: &[u64]) {
+    let mut table = handles::table();
+    for &handle in lent {
+        table.remove(handle);
     }
 }
 

@@ -95,7 +95,7 @@ extern "C" fn store(
         let cache = scope::init()?.cache;
         let tensors: Vec<Tensor> = tensors
             .iter()
-            .map(|&handle| handles::get(handle))
+            .map(|&handle| Ok(handles::get(handle)?.shallow_clone()))
             .collect::<Result<_>>()?;
         let unkept = |error: &dyn std::fmt::Display| {
             Error::new(format!("the cache cannot keep `{key}`: {error}"))

@@ -1,16 +1,34 @@
 //! The table behind tensor handles: a handle is a slot and its generation, so a stale one is found out.
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lorahost_plugin_api::sdk::{Error, Result};
 use tch::Tensor;
 
-struct Slot {
-    generation: u32,
-    tensor: Option<Tensor>,
+/// A tensor of the table; who holds it keeps it alive though its handle is given back.
+pub struct Entry(Tensor);
+
+// SAFETY: the table is only where a tensor waits. It is used within calls of a plugin, and a component with its
+// handles belongs to one thread; what other threads can do is to count references, which libtorch does atomically.
+#[expect(unsafe_code, reason = "tensors of libtorch")]
+unsafe impl Sync for Entry {}
+
+impl Deref for Entry {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
 }
 
-struct Table {
+struct Slot {
+    generation: u32,
+    tensor: Option<Arc<Entry>>,
+}
+
+/// The table, locked: many handles are looked up under one lock.
+pub struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
 }
@@ -20,8 +38,9 @@ static TABLE: Mutex<Table> = Mutex::new(Table {
     free: Vec::new(),
 });
 
-fn with_table<T>(body: impl FnOnce(&mut Table) -> T) -> T {
-    body(&mut TABLE.lock().unwrap_or_else(PoisonError::into_inner))
+/// The table, for more than one handle.
+pub fn table() -> MutexGuard<'static, Table> {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The slot is counted from 1 within the handle: 0 is no tensor.
@@ -31,57 +50,72 @@ fn split(handle: u64) -> Option<(usize, u32)> {
     Some((slot as usize, u32::from_le_bytes([e, f, g, h])))
 }
 
-/// Takes a tensor in; the handle is good until [`remove`].
-pub fn insert(tensor: Tensor) -> u64 {
-    with_table(|table| {
-        let slot = table.free.pop().unwrap_or_else(|| {
-            table.slots.push(Slot {
+impl Table {
+    /// Takes a tensor in; the handle is good until [`remove`](Self::remove).
+    pub fn insert(&mut self, tensor: Tensor) -> u64 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
                 generation: 0,
                 tensor: None,
             });
-            u32::try_from(table.slots.len() - 1).unwrap_or(u32::MAX)
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let entry = &mut table.slots[slot as usize];
-        entry.tensor = Some(tensor);
+        let entry = &mut self.slots[slot as usize];
+        entry.tensor = Some(Arc::new(Entry(tensor)));
         (u64::from(entry.generation) << 32) | u64::from(slot + 1)
-    })
+    }
+
+    /// The tensor of a handle.
+    ///
+    /// # Errors
+    /// When the handle is stale, foreign or invented.
+    pub fn get(&self, handle: u64) -> Result<Arc<Entry>> {
+        split(handle)
+            .and_then(|(slot, generation)| {
+                let entry = self.slots.get(slot)?;
+                entry
+                    .tensor
+                    .clone()
+                    .filter(|_| entry.generation == generation)
+            })
+            .ok_or_else(|| Error::new(format!("unknown handle {handle:#x}")))
+    }
+
+    /// Gives the tensor of a handle back; later uses of the handle are errors.
+    pub fn remove(&mut self, handle: u64) -> Option<Arc<Entry>> {
+        let (slot, generation) = split(handle)?;
+        let entry = self.slots.get_mut(slot)?;
+        let tensor = entry.tensor.take_if(|_| entry.generation == generation)?;
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(u32::try_from(slot).ok()?);
+        Some(tensor)
+    }
 }
 
-/// The tensor of a handle: a second reference to the same memory.
+/// [`Table::insert`] of one tensor.
+pub fn insert(tensor: Tensor) -> u64 {
+    table().insert(tensor)
+}
+
+/// [`Table::get`] of one handle.
 ///
 /// # Errors
 /// When the handle is stale, foreign or invented.
-pub fn get(handle: u64) -> Result<Tensor> {
-    with_table(|table| {
-        let (slot, generation) = split(handle)?;
-        let entry = table
-            .slots
-            .get(slot)
-            .filter(|entry| entry.generation == generation)?;
-        entry.tensor.as_ref().map(Tensor::shallow_clone)
-    })
-    .ok_or_else(|| Error::new(format!("unknown handle {handle:#x}")))
+pub fn get(handle: u64) -> Result<Arc<Entry>> {
+    table().get(handle)
 }
 
-/// Gives the tensor of a handle back; later uses of the handle are errors.
+/// [`Table::remove`] of one handle: the tensor, a second reference to it where something still holds the entry.
 pub fn remove(handle: u64) -> Option<Tensor> {
-    with_table(|table| {
-        let (slot, generation) = split(handle)?;
-        let entry = table
-            .slots
-            .get_mut(slot)
-            .filter(|entry| entry.generation == generation)?;
-        let tensor = entry.tensor.take()?;
-        entry.generation = entry.generation.wrapping_add(1);
-        table.free.push(u32::try_from(slot).ok()?);
-        Some(tensor)
-    })
+    let entry = table().remove(handle)?;
+    Some(Arc::try_unwrap(entry).map_or_else(|held| held.shallow_clone(), |entry| entry.0))
 }
 
 /// Number of handles that are in use.
 #[must_use]
 pub fn live() -> usize {
-    with_table(|table| table.slots.len() - table.free.len())
+    let table = table();
+    table.slots.len() - table.free.len()
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ impl Library {
     }
 }
 
+#[expect(unsafe_code, reason = "a plugin is opened")]
 fn load(file: &'static PluginFile) -> Result<Library, PluginError> {
     let refused = |reason: String| PluginError::Open {
         path: file.path.clone(),

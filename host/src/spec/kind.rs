@@ -198,19 +198,22 @@ pub enum Device {
     /// CUDA where it can be opened, else the CPU.
     Auto,
     Cpu,
-    /// A GPU by its number.
-    Cuda(usize),
+    /// Each GPU, or one by its number.
+    Cuda(Option<usize>),
 }
 
 impl Device {
-    /// `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N`.
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "auto" => Some(Self::Auto),
             "cpu" => Some(Self::Cpu),
-            "cuda" => Some(Self::Cuda(0)),
-            _ => text.strip_prefix("cuda:")?.parse().ok().map(Self::Cuda),
+            "cuda" => Some(Self::Cuda(None)),
+            _ => {
+                let number = text.strip_prefix("cuda:")?.parse().ok()?;
+                Some(Self::Cuda(Some(number)))
+            }
         }
     }
 }
@@ -234,7 +237,8 @@ impl fmt::Display for Device {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Cuda(None) => f.write_str("cuda"),
+            Self::Cuda(Some(number)) => write!(f, "cuda:{number}"),
         }
     }
 }

@@ -77,11 +77,11 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// Runs at a time: as given, else as many as the cores have room for, and one on CUDA; never
-    /// more than there are runs.
+    /// Runs at a time: as given, else one on each of the GPUs that they compute on, else as many as the cores have
+    /// room for; never more than there are runs.
     #[must_use]
-    pub fn workers(&self, on_cuda: bool, cores: usize, runs: usize) -> usize {
-        let default = if on_cuda { 1 } else { cores / self.threads };
+    pub fn workers(&self, gpus: usize, cores: usize, runs: usize) -> usize {
+        let default = if gpus > 0 { gpus } else { cores / self.threads };
         self.workers.unwrap_or(default).clamp(1, runs.max(1))
     }
 }

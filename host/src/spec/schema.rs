@@ -392,7 +392,7 @@ pub const KEYS: &[Key] = &[
     key(
         "run.workers",
         Kind::Int(1),
-        Unset("one a core, or one on CUDA"),
+        Unset("one a core, or one a GPU"),
         "Runs at a time, each in a process",
     )
     .flag("workers", "N"),

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::atomic::folder_of;
 use crate::record::{RecordError, RunRecord, RunState, Status, state};
+use crate::train::VISIBLE;
 
 /// How often the wish to stop is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -36,6 +37,8 @@ pub struct WorkerSetup {
     pub workers: usize,
     /// Threads that each of them computes with.
     pub threads: usize,
+    /// GPUs by their `CUDA_VISIBLE_DEVICES`, of which each worker sees one, in turn; where there are none it sees what this process sees.
+    pub gpus: Vec<String>,
     pub care: Care,
     /// How the runs are shared with other processes.
     pub sharing: Sharing,
@@ -63,7 +66,8 @@ const MEMORY: [(&str, &str); 2] = [
 ];
 
 impl WorkerSetup {
-    fn command(&self) -> Command {
+    /// The command of the worker at that place.
+    fn command(&self, worker: usize) -> Command {
         let mut parts = self.command.iter();
         let mut command = Command::new(parts.next().map_or("", String::as_str));
         let threads = self.threads.to_string();
@@ -79,6 +83,9 @@ impl WorkerSetup {
         }
         for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"] {
             command.env(variable, &threads);
+        }
+        if !self.gpus.is_empty() {
+            command.env(VISIBLE, &self.gpus[worker % self.gpus.len()]);
         }
         command
     }
@@ -393,7 +400,8 @@ impl Floor<'_> {
             });
         };
         let patience = self.setup.care.heartbeat;
-        Worker::start(self.setup.command(), patience, log, register).map_err(SweepError::Worker)
+        Worker::start(self.setup.command(worker), patience, log, register)
+            .map_err(SweepError::Worker)
     }
 
     /// Whether a death belongs to the end of the sweep. A signal to the whole process group may reach the worker before

@@ -191,6 +191,7 @@ fn setup(workers: usize) -> WorkerSetup {
         environment,
         workers,
         threads: 1,
+        gpus: Vec::new(),
         care: Care {
             // A checkpoint at each step.
             checkpoint_every: Some(Duration::from_nanos(1)),

@@ -13,6 +13,9 @@ use crate::spec;
 /// The half of libtorch that knows CUDA.
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
+/// The variable that says which GPUs a process sees: numbers or ids, between commas.
+pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
 /// The folder of libtorch that this program was linked with.
 const LINKED: &str = env!("LORAHOST_LIBTORCH");
 
@@ -35,7 +38,7 @@ pub enum DeviceError {
     NoSuchGpu { index: usize, count: i64 },
 }
 
-/// The device that a spec's word means on this machine.
+/// The device that a spec's word means on this machine; the first GPU where it means each.
 ///
 /// # Errors
 /// When CUDA is asked for by name and is not there; `auto` falls back to the CPU.
@@ -43,7 +46,31 @@ pub fn resolve(device: spec::Device) -> Result<Device, DeviceError> {
     match device {
         spec::Device::Cpu => Ok(Device::Cpu),
         spec::Device::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
-        spec::Device::Cuda(index) => cuda(index),
+        spec::Device::Cuda(index) => cuda(index.unwrap_or(0)),
+    }
+}
+
+/// The GPUs over which worker processes are spread, each by the value of `CUDA_VISIBLE_DEVICES` that leaves a process
+/// it alone. None where the word means the CPU or a certain GPU.
+#[must_use]
+pub fn gpus(device: spec::Device) -> Vec<String> {
+    let each = matches!(device, spec::Device::Auto | spec::Device::Cuda(None));
+    if !each || load_cuda().is_err() {
+        return Vec::new();
+    }
+    let count = usize::try_from(Cuda::device_count()).unwrap_or(0);
+    visible(std::env::var(VISIBLE).ok().as_deref(), count)
+}
+
+/// What `CUDA_VISIBLE_DEVICES` must be for each of `count` GPUs alone, where it is `now`.
+fn visible(now: Option<&str>, count: usize) -> Vec<String> {
+    match now {
+        Some(list) => list
+            .split(',')
+            .take(count)
+            .map(|gpu| gpu.trim().to_owned())
+            .collect(),
+        None => (0..count).map(|index| index.to_string()).collect(),
     }
 }
 
@@ -61,6 +88,7 @@ fn cuda(index: usize) -> Result<Device, DeviceError> {
 }
 
 /// Opens the CUDA half once; libtorch finds it by its registrations.
+#[expect(unsafe_code, reason = "a library is opened")]
 fn load_cuda() -> Result<(), DeviceError> {
     static LOADED: OnceLock<Result<(), DeviceError>> = OnceLock::new();
     let load = || {
@@ -96,5 +124,19 @@ fn unopened(error: &libloading::Error) -> DeviceError {
             ),
             linked: LINKED,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn a_process_sees_a_gpu_that_its_parent_sees() {
+        assert_eq!(visible(None, 3), ["0", "1", "2"]);
+        assert_eq!(visible(Some("4, GPU-8932f937"), 2), ["4", "GPU-8932f937"]);
+        // From the first that is not there on, CUDA sees none.
+        assert_eq!(visible(Some("1,-1,2"), 1), ["1"]);
+        assert!(visible(Some(""), 0).is_empty());
     }
 }

@@ -15,7 +15,7 @@ mod schedule;
 mod setup;
 mod trainer;
 
-pub use device::{DeviceError, resolve as resolve_device};
+pub use device::{DeviceError, VISIBLE, gpus, resolve as resolve_device};
 pub use error::TrainError;
 pub(crate) use evaluate::{Evaluation, evaluate_with};
 pub(crate) use head::HeadPass;

@@ -8,6 +8,7 @@
 mod analysis;
 mod bad_input;
 mod browser;
+mod campaign;
 mod catalogue;
 mod catalogue_init;
 mod check;

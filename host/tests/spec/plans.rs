@@ -53,8 +53,8 @@ fn nothing_given_is_the_original_on_the_built_in_example() {
     );
     assert_eq!(plan.execution.device, Device::Auto);
     assert_eq!((plan.execution.threads, plan.execution.workers), (1, None));
-    assert_eq!(plan.execution.workers(false, 8, 3), 3);
-    assert_eq!(plan.execution.workers(true, 8, 3), 1);
+    assert_eq!(plan.execution.workers(0, 8, 3), 3);
+    assert_eq!(plan.execution.workers(1, 8, 3), 1);
     insta::assert_snapshot!(serde_json::to_string_pretty(spec).unwrap());
 }
 

@@ -1,5 +1,7 @@
 //! The manifest in the file names a harmless component; the one that the code gives names another.
 
+#![expect(unsafe_code, reason = "it goes around the SDK")]
+
 use std::ffi::c_void;
 
 use lorahost_plugin_api::abi::abi_stable::library::RootModuleResult;

@@ -1,5 +1,7 @@
 //! Init schemes, and a task head, that go around the SDK and use the boundary itself, each in a way that it must withstand.
 
+#![expect(unsafe_code, reason = "it goes around the SDK")]
+
 use std::ffi::c_void;
 use std::sync::OnceLock;
 

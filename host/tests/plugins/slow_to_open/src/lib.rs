@@ -1,5 +1,7 @@
 //! A plugin that works when its file is opened: whoever only wants to know what it has waits for it.
 
+#![expect(unsafe_code, reason = "it goes around the SDK")]
+
 use std::thread;
 use std::time::Duration;
 
