@@ -1,8 +1,9 @@
 //! What host and plugin say to each other: JSON messages beside tensor handles.
 //!
-//! Every message is a JSON object that grows by optional fields alone, so an older plugin reads a newer host's messages
-//! and the other way round: unknown fields are ignored, absent ones have a default, and a name that an enum of the
-//! host's messages does not have reads as its `Other`.
+//! A message is a JSON object that grows by optional fields alone, so an older plugin reads a newer host's messages and
+//! the other way round: unknown fields are ignored, absent ones have a default, and a name that an enum of the host's
+//! messages does not have reads as its `Other`; only [`EvaluationPhase`] has none. The methods `state` and `reset`, which
+//! are told nothing, get the message `null`; a method that has nothing to answer may leave its message empty.
 
 use std::collections::BTreeMap;
 
@@ -276,7 +277,7 @@ pub struct EvaluationRequest {
     pub phase: EvaluationPhase,
 }
 
-/// Where an evaluation, a checkpoint or the end stands.
+/// Where an evaluation, a checkpoint or the end stands. There is no `Other`: these two are all that a host ever sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluationPhase {

@@ -151,7 +151,7 @@ fn parameters(model: &Inspection) -> String {
         row("  norms", counts.norms, String::new()),
         row(
             &lora,
-            counts.lora.parameters as usize,
+            counts.lora.parameters,
             format!("{share:.1}% of them"),
         ),
     ])
@@ -161,7 +161,8 @@ fn operations(model: &Inspection) -> String {
     let counts = &model.operations;
     let share = 100.0 * counts.lora_step as f64 / counts.full_step as f64;
     let lora = format!("  step of LoRA on all, r = {}", counts.rank);
-    let row = |name: &str, count: i64, note: String| [name.to_owned(), number(count), note];
+    let row =
+        |name: &str, count: u64, note: String| [name.to_owned(), grouped(count as usize), note];
     let note = format!("{share:.1}% of full: 2 N^2 + 6 N r for a layer N x N");
     let rows = columns(&[
         row("  forward", counts.forward, "N^2".to_owned()),

@@ -292,18 +292,23 @@ impl Snapshot<'_> {
             url: file.url.clone(),
             reason,
         };
+        let size = file.size;
+        if size < 8 {
+            return Err(wrong(format!(
+                "{name} has {size} bytes, too few for a safetensors file"
+            )));
+        }
         let mut bytes = part(http, &file.url, 0..8)?;
         let length = bytes
             .first_chunk()
             .map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
-        if length > LARGEST_HEADER.min(file.size.saturating_sub(8)) {
+        if length == 0 || length > LARGEST_HEADER.min(size - 8) {
             return Err(wrong(format!(
-                "it has {} bytes, and its header is said to have {length}",
-                file.size
+                "{name} has {size} bytes, and its header is said to have {length}"
             )));
         }
         bytes.extend(part(http, &file.url, 8..8 + length)?);
-        Ok((bytes, file.size))
+        Ok((bytes, size))
     }
 
     /// The error of files that are not in the cache while nothing can be fetched.
@@ -394,11 +399,15 @@ impl Snapshot<'_> {
 
 /// Some bytes of a file.
 fn part(http: &Http, url: &str, range: Range<u64>) -> Result<Vec<u8>, HubError> {
-    let answer = http.get(url, &Part::Of(range.clone()), Follow::Anywhere)?;
-    // A server that knows no ranges sends what is before them too.
-    let before = match answer.status {
-        206 => 0,
-        200 => range.start,
+    let asked = Part::Of(range.clone());
+    let answer = http.get(url, &asked, Follow::Anywhere)?;
+    // A server that knows no ranges sends what is before and behind them too.
+    let (before, behind) = match answer.status {
+        206 => {
+            answer.check_part(&asked)?;
+            (0, 1)
+        }
+        200 => (range.start, 0),
         status => {
             return Err(HubError::Status {
                 url: answer.url,
@@ -410,18 +419,14 @@ fn part(http: &Http, url: &str, range: Range<u64>) -> Result<Vec<u8>, HubError> 
     let url = answer.url.clone();
     let count = before + (range.end - range.start);
     let mut bytes = Vec::new();
-    let read = answer.into_reader().take(count).read_to_end(&mut bytes);
-    match read {
-        Ok(found) if found as u64 == count => Ok(bytes.split_off(before as usize)),
-        Ok(found) => Err(HubError::Protocol {
-            url,
-            reason: format!("of {count} bytes that were asked for {found} came"),
-        }),
-        Err(error) => Err(HubError::Protocol {
-            url,
-            reason: format!("its beginning broke off: {error}"),
-        }),
-    }
+    let body = answer.into_reader();
+    let reason = match body.take(count + behind).read_to_end(&mut bytes) {
+        Ok(found) if found as u64 == count => return Ok(bytes.split_off(before as usize)),
+        Ok(found) if found as u64 > count => format!("asked for {count} bytes, it sends more"),
+        Ok(found) => format!("of {count} bytes that were asked for {found} came"),
+        Err(error) => format!("its beginning broke off: {error}"),
+    };
+    Err(HubError::Protocol { url, reason })
 }
 
 /// A part of an address; `/` stays where it parts the folders of a path.

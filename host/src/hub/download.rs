@@ -146,7 +146,7 @@ impl<'a> Gathered<'a> {
             let before = self.have;
             let rest = Part::From(self.have);
             let answer = http.get(&announced.url, &rest, Follow::Anywhere)?;
-            let reason = match self.transfer(answer, announced, &progress)? {
+            let reason = match self.transfer(answer, &rest, announced, &progress)? {
                 Ended::Whole => break,
                 Ended::Early(reason) => reason,
             };
@@ -175,20 +175,12 @@ impl<'a> Gathered<'a> {
     fn transfer(
         &mut self,
         answer: Answer,
+        asked: &Part,
         announced: &Announced,
         progress: &Progress,
     ) -> Result<Ended, HubError> {
         match answer.status {
-            206 if self.have > 0 => {
-                let start = answer.header("content-range").and_then(first_byte);
-                if start != Some(self.have) {
-                    let found = answer.header("content-range").unwrap_or("nothing");
-                    return Err(HubError::Protocol {
-                        reason: format!("asked for byte {} on, it sends {found}", self.have),
-                        url: answer.url,
-                    });
-                }
-            }
+            206 if self.have > 0 => answer.check_part(asked)?,
             200 => self.restart(announced)?,
             416 => {
                 self.restart(announced)?;
@@ -250,12 +242,6 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// `12` of `bytes 12-99/100`.
-fn first_byte(range: &str) -> Option<u64> {
-    let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
-    first.trim().parse().ok()
-}
-
 /// Refuses what the disk has no room for before the first byte comes.
 fn check_room(path: &Path, needed: u64) -> Result<(), HubError> {
     let folder = atomic::folder_of(path);
@@ -276,13 +262,6 @@ fn check_room(path: &Path, needed: u64) -> Result<(), HubError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_says_where_it_begins() {
-        assert_eq!(first_byte("bytes 12-99/100"), Some(12));
-        assert_eq!(first_byte("bytes */100"), None);
-        assert_eq!(first_byte("12-99"), None);
-    }
 
     #[test]
     fn what_the_disk_cannot_hold_is_refused() {

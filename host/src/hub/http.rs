@@ -67,6 +67,25 @@ impl Part {
             )),
         }
     }
+
+    /// Whether a body is what was asked for, by its `Content-Range`: `bytes 12-99/100`, where the size may be `*`.
+    fn is(&self, content_range: &str) -> bool {
+        let parts = content_range
+            .strip_prefix("bytes ")
+            .and_then(|range| range.split_once('/'))
+            .and_then(|(range, size)| {
+                let (first, last) = range.split_once('-')?;
+                let end = last.parse::<u64>().ok()?.checked_add(1)?;
+                Some((first.parse::<u64>().ok()?..end, size))
+            });
+        match (self, parts) {
+            (Self::From(first), Some((found, size))) => {
+                found.start == *first && (size == "*" || size.parse() == Ok(found.end))
+            }
+            (Self::Of(range), Some((found, _))) => found == *range,
+            (_, None) => false,
+        }
+    }
 }
 
 /// What came, after redirects.
@@ -225,9 +244,26 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// Refuses a partial answer (206) with other bytes than those that were asked for.
+    ///
+    /// # Errors
+    /// When its `Content-Range` is absent or of another part.
+    pub fn check_part(&self, asked: &Part) -> Result<(), HubError> {
+        let range = self.header("content-range");
+        if range.is_some_and(|range| asked.is(range)) {
+            return Ok(());
+        }
+        let found = range.map_or_else(|| "nothing".to_owned(), |range| format!("{range:?}"));
+        let asked = asked.header().unwrap_or_default();
+        Err(HubError::Protocol {
+            url: self.url.clone(),
+            reason: format!("asked for {asked}, it sends a part and says of it {found}"),
+        })
+    }
+
     /// The body as it comes; one that comes by drops breaks off.
     pub fn into_reader(self) -> impl Read {
-        Steady::new(self.body.into_reader(), LEAST, MINUTE)
+        Steady::new(self.body.into_reader(), LEAST, MINUTE, Instant::now)
     }
 
     /// The whole body, if it has at most `limit` bytes; `what` it is, for messages.
@@ -251,35 +287,39 @@ impl Answer {
     }
 }
 
-/// A reader that fails where less than `least` bytes come in the time `window`: silence alone ends no body that sends a
-/// byte now and then.
-struct Steady<R> {
+/// A reader that fails where less than `least` bytes come while `window` is spent waiting for them: silence alone ends no
+/// body that sends a byte now and then. What is done between two reads is no fault of the server, and not counted.
+struct Steady<R, C> {
     inner: R,
     least: u64,
     window: Duration,
-    /// Of the window that is open.
-    began: Instant,
+    clock: C,
+    /// In the window that is open.
+    waited: Duration,
     came: u64,
 }
 
-impl<R> Steady<R> {
-    fn new(inner: R, least: u64, window: Duration) -> Self {
+impl<R, C: Fn() -> Instant> Steady<R, C> {
+    fn new(inner: R, least: u64, window: Duration, clock: C) -> Self {
         Self {
             inner,
             least,
             window,
-            began: Instant::now(),
+            clock,
+            waited: Duration::ZERO,
             came: 0,
         }
     }
 }
 
-impl<R: Read> Read for Steady<R> {
+impl<R: Read, C: Fn() -> Instant> Read for Steady<R, C> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = (self.clock)();
         let count = self.inner.read(buffer)?;
+        self.waited += (self.clock)() - began;
         self.came += count as u64;
         // At the end of the body nothing more is waited for.
-        if count == 0 || self.began.elapsed() < self.window {
+        if count == 0 || self.waited < self.window {
             return Ok(count);
         }
         if self.came < self.least {
@@ -287,7 +327,7 @@ impl<R: Read> Read for Steady<R> {
             let reason = format!("only {came} bytes came in {seconds} seconds");
             return Err(io::Error::new(ErrorKind::TimedOut, reason));
         }
-        (self.began, self.came) = (Instant::now(), 0);
+        (self.waited, self.came) = (Duration::ZERO, 0);
         Ok(count)
     }
 }
@@ -386,6 +426,8 @@ fn certificates(needed: bool) -> Vec<Certificate<'static>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn uri(text: &str) -> Uri {
@@ -408,21 +450,35 @@ mod tests {
 
     #[test]
     fn a_body_that_comes_by_drops_breaks_off() {
-        /// A byte in each `pause`.
-        struct Drops(Duration);
-        impl Read for Drops {
+        /// A clock that a test turns.
+        struct Clock(Instant, Cell<Duration>);
+        impl Clock {
+            fn pass(&self, time: Duration) {
+                self.1.set(self.1.get() + time);
+            }
+        }
+        /// A byte each second.
+        struct Drops<'a>(&'a Clock);
+        impl Read for Drops<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                sleep(self.0);
+                self.0.pass(Duration::from_secs(1));
                 buffer[0] = b'x';
                 Ok(1)
             }
         }
-        let window = Duration::from_millis(40);
-        let mut drops = Steady::new(Drops(Duration::from_millis(10)), 100, window);
-        let error = drops.read_to_end(&mut Vec::new()).unwrap_err().to_string();
-        assert!(error.starts_with("only "), "{error}");
-        let mut steady = Steady::new(Drops(Duration::from_millis(1)), 2, window).take(200);
-        assert_eq!(steady.read_to_end(&mut Vec::new()).unwrap(), 200);
+        let clock = Clock(Instant::now(), Cell::default());
+        let body = |least| Steady::new(Drops(&clock), least, MINUTE, || clock.0 + clock.1.get());
+        let read = |least| body(least).take(600).read_to_end(&mut Vec::new());
+        assert_eq!(read(60).unwrap(), 600);
+        let error = read(61).unwrap_err().to_string();
+        assert_eq!(error, "only 60 bytes came in 60 seconds");
+
+        // Nor does a reader break off that has much to do in between.
+        let mut body = body(60);
+        for _ in 0..600 {
+            assert_eq!(body.read(&mut [0; 8]).unwrap(), 1);
+            clock.pass(MINUTE);
+        }
     }
 
     #[test]
@@ -430,6 +486,26 @@ mod tests {
         assert_eq!(Part::WHOLE.header(), None);
         assert_eq!(Part::From(7).header().as_deref(), Some("bytes=7-"));
         assert_eq!(Part::Of(0..8).header().as_deref(), Some("bytes=0-7"));
+    }
+
+    #[test]
+    fn a_part_is_known_by_its_range() {
+        for (asked, range, is) in [
+            (Part::From(12), "bytes 12-99/100", true),
+            (Part::From(12), "bytes 12-99/*", true),
+            (Part::From(12), "bytes 12-98/100", false),
+            (Part::From(12), "bytes 12-99/many", false),
+            (Part::From(11), "bytes 12-99/100", false),
+            (Part::Of(0..8), "bytes 0-7/100", true),
+            (Part::Of(0..8), "bytes 0-99/100", false),
+            (Part::Of(0..8), "bytes 1-7/100", false),
+            (Part::From(12), "bytes */100", false),
+            (Part::From(12), "12-99/100", false),
+            (Part::From(12), "bytes 12-99", false),
+            (Part::Of(0..8), "bytes 0-18446744073709551615/*", false),
+        ] {
+            assert_eq!(asked.is(range), is, "{asked:?} {range}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::adapter::{Linear, ModuleKind, Targets};
 use crate::spec::{Seeds, Weights};
 
 /// The rank for which LoRA is counted.
-const RANK: i64 = 16;
+const RANK: usize = 16;
 
 /// The targets that have a name, and so need no regular expression.
 const NAMED_TARGETS: [&str; 3] = ["all", "attention", "mlp"];
@@ -63,22 +63,19 @@ pub struct PartCounts {
 /// LoRA on all linear layers of the encoder.
 #[derive(Debug, Default, Serialize)]
 pub struct LoraCount {
-    pub rank: i64,
+    pub rank: usize,
     /// `r (fan_in + fan_out)` of each layer.
-    pub parameters: i64,
+    pub parameters: usize,
 }
 
-/// Multiply-adds a token in the linear layers of the encoder, N^2 = `fan_in fan_out` of each. What attention
-/// multiplies grows with the row and comes on top; so does the head.
+/// What a token costs, as [`Model::token_cost`] counts it.
 #[derive(Debug, Serialize)]
 pub struct Operations {
-    /// N^2.
-    pub forward: i64,
-    /// 3 N^2: forward, and backward to inputs and to weights.
-    pub full_step: i64,
-    /// `2 N^2 + 3 r (fan_in + fan_out)`: W's backward to weights is spared, A and B come on top.
-    pub lora_step: i64,
-    pub rank: i64,
+    pub forward: u64,
+    pub full_step: u64,
+    /// With LoRA on all linear layers of the encoder.
+    pub lora_step: u64,
+    pub rank: usize,
 }
 
 /// A head that the model can have.
@@ -120,13 +117,12 @@ impl Inspection {
     pub fn of(path: &str) -> Result<Self, ModelError> {
         let mut model = open(path)?;
         let layers = layers(&model)?;
-        let sum = |count: fn(&LayerReport) -> i64| layers.iter().map(count).sum::<i64>();
-        let forward = sum(|layer| layer.fan_in * layer.fan_out);
-        let factors = RANK * sum(|layer| layer.fan_in + layer.fan_out);
+        let sides = layers.iter().map(|layer| layer.fan_in + layer.fan_out);
         let lora = LoraCount {
             rank: RANK,
-            parameters: factors,
+            parameters: RANK * sides.sum::<i64>() as usize,
         };
+        let full = model.token_cost(None);
         Ok(Self {
             architecture: model.architecture().model_type,
             sizes: sizes(model.config().values()),
@@ -139,9 +135,9 @@ impl Inspection {
                 ..part_counts(&model)
             },
             operations: Operations {
-                forward,
-                full_step: 3 * forward,
-                lora_step: 2 * forward + 3 * factors,
+                forward: full.forward,
+                full_step: full.step,
+                lora_step: model.token_cost(Some((&Targets::All, RANK))).step,
                 rank: RANK,
             },
             heads: heads(&mut model),

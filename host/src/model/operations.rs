@@ -50,12 +50,12 @@ impl TokenCost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Inspection, Options};
+    use crate::adapter::ModuleKind;
+    use crate::model::Options;
     use crate::spec::{Seeds, Weights};
 
     #[test]
-    fn a_token_costs_what_inspection_says() {
-        let path = "builtin:tiny-bert";
+    fn lora_costs_in_the_layers_that_it_lies_on() {
         let options = Options {
             weights: Weights::Pretrained,
             dropout: None,
@@ -67,15 +67,22 @@ mod tests {
                 head: 0,
             },
         };
-        let model = Model::outline(path, options).unwrap();
-        let told = Inspection::of(path).unwrap().operations;
+        let model = Model::outline("builtin:tiny-bert", options).unwrap();
+        let linears = model.linears();
+        let sides = |linear: &Linear| (linear.fan_in() + linear.fan_out()) as u64;
+        let all: u64 = linears.iter().copied().map(sides).sum();
+        let of_attention = linears.iter().copied();
+        let of_attention = of_attention.filter(|linear| linear.kind() == ModuleKind::Attention);
+        let of_attention: u64 = of_attention.map(sides).sum();
+        assert!(0 < of_attention && of_attention < all);
+
         let full = model.token_cost(None);
-        assert_eq!(full.forward, told.forward as u64);
-        assert_eq!(full.step, told.full_step as u64);
-        let all = model.token_cost(Some((&Targets::All, told.rank as usize)));
-        assert_eq!(all.step, told.lora_step as u64);
+        assert_eq!(full.step, 3 * full.forward);
         let attention = Targets::parse("attention").unwrap();
-        let attention = model.token_cost(Some((&attention, told.rank as usize)));
-        assert!(attention.step < all.step && attention.step > 2 * full.forward);
+        for (targets, sides) in [(Targets::All, all), (attention, of_attention)] {
+            let lora = model.token_cost(Some((&targets, 16)));
+            assert_eq!(lora.forward, full.forward + 16 * sides);
+            assert_eq!(lora.step, 2 * full.forward + 3 * 16 * sides);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use lorahost::record::Status;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::sandbox::{Sandbox, small, workspace};
+use crate::sandbox::{Sandbox, copy_model, small, workspace};
 
 /// What the program says to flags that it must refuse.
 fn refusals<'a>(sandbox: &Sandbox, cases: impl IntoIterator<Item = &'a str>) -> String {
@@ -217,6 +217,7 @@ fn data() {
     let whole = workspace().join("host/src/data/references/parquet/forms.parquet");
     let whole = fs::read(whole).unwrap();
     sandbox.write("cut.parquet", &whole[..whole.len() / 2]);
+    sandbox.write("scores.jsonl", "{\"text\": \"goal\", \"label\": 0.25}\n");
     sandbox.write("array.json", "[{\"text\": \"goal\"}]\n");
     sandbox.write(
         "number.jsonl",
@@ -257,6 +258,7 @@ fn data() {
         "--train-file number.jsonl",
         "--train-file nested.jsonl",
         "--train-file scores.csv",
+        "--train-file scores.jsonl",
         "--train-file short.parquet",
         "--train-file cut.parquet",
         "--train-file text.parquet",
@@ -302,6 +304,23 @@ fn texts_that_are_cut_are_told_once_a_data_set() {
         "{err}"
     );
     assert!(!told("--output sound").contains("lose"));
+}
+
+#[test]
+fn blocks_that_are_longer_than_the_positions_are_refused() {
+    let sandbox = Sandbox::new();
+    copy_model("tiny-gpt2-reference", &sandbox.path("gpt2"));
+    let words = fs::read(sandbox.path("model/vocab.txt")).unwrap();
+    sandbox.write("gpt2/vocab.txt", words);
+    sandbox.write("tale/train.txt", "the goal says\n".repeat(256));
+    let flags = "--model gpt2 --data tale --plugin PLUGIN/causal_lm_head --set data.block_size";
+    let outcome = sandbox.lorahost(&small(&format!("{flags}=41")));
+    assert_eq!(
+        outcome.refused(),
+        "data.block_size 41 is more than the model's 40 positions"
+    );
+    let outcome = sandbox.lorahost(&small(&format!("{flags}=40")));
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
 }
 
 #[test]

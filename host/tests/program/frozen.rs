@@ -1,6 +1,9 @@
 //! A plugin that was compiled against ABI 1 as it was frozen works in this host: `host/tests/frozen`.
 
-use crate::sandbox::{Run, Sandbox, close, small};
+use lorahost::plugins::PluginFile;
+use lorahost::spec::Method;
+
+use crate::sandbox::{Run, Sandbox, close, small, test_plugin};
 
 /// LoRA and full fine-tuning at two learning rates.
 fn sweep(sandbox: &Sandbox, components: &str, output: &str) -> Vec<Run> {
@@ -32,10 +35,22 @@ fn a_plugin_of_abi_1_gives_the_numbers_of_the_catalogue() {
     // The file selects its own of each kind; the alpha policy is that of `small` but for the name.
     let of_its_own = "--plugin TEST/abi1 --alpha-policy abi1:alpha=8";
     let frozen = sweep(&sandbox, of_its_own, "frozen");
-    let used = &frozen[0].record.result.provenance.plugins;
-    for plugin in used {
-        assert_eq!(plugin.name, "abi1", "{}", plugin.kind);
-        assert_eq!(plugin.version.as_deref(), Some("1.0.0"));
+    let file = PluginFile::read(&test_plugin("abi1")).unwrap();
+    assert_eq!(file.manifest.abi, 1);
+    for run in &frozen {
+        let mut kinds = Vec::new();
+        for plugin in &run.record.result.provenance.plugins {
+            assert_eq!(plugin.name, "abi1", "{}", plugin.kind);
+            assert_eq!(plugin.version.as_deref(), Some("1.0.0"));
+            assert_eq!(plugin.sha256, file.sha256, "{}", plugin.kind);
+            kinds.push(plugin.kind.as_str());
+        }
+        kinds.sort_unstable();
+        let expected: &[&str] = match run.record.spec.spec.method {
+            Method::Lora => &["alpha", "head", "init", "optimizer"],
+            Method::Full => &["head", "optimizer"],
+        };
+        assert_eq!(kinds, expected);
     }
     let mut found: Vec<_> = frozen.iter().map(figures).collect();
     found.sort_by(|(one, _), (other, _)| one.cmp(other));

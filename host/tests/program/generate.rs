@@ -35,21 +35,38 @@ fn written(sandbox: &Sandbox, words: &str) -> Value {
 #[test]
 fn stories260k_tells_of_lily_token_by_token_as_transformers_does() {
     let test = "stories260k_tells_of_lily_token_by_token_as_transformers_does";
-    let Some(model) = real(test, "LORAHOST_TEST_DATA", "../models/stories260K") else {
-        return;
-    };
+    if let Some(model) = real(test, "LORAHOST_TEST_DATA", "../models/stories260K") {
+        writes_as_transformers_does(&model, "stories260K");
+    }
+}
+
+#[test]
+fn smollm2_knows_a_capital_token_by_token_as_transformers_does() {
+    let test = "smollm2_knows_a_capital_token_by_token_as_transformers_does";
+    let name = "smollm2-135m-instruct";
+    if let Some(model) = real(test, "LORAHOST_TEST_MODELS", name) {
+        writes_as_transformers_does(&model, name);
+    }
+}
+
+/// Greedy tokens after the prompt of `scripts/references/llama.py`, and their text.
+fn writes_as_transformers_does(model: &Path, name: &str) {
     let values = workspace().join("host/tests/data/decoders/pretrained.json");
     let values: Value = serde_json::from_slice(&fs::read(values).unwrap()).unwrap();
-    let reference = &values["stories260K"];
+    let reference = &values[name];
+    let prompt = reference["prompt"].as_str().unwrap();
     let sandbox = Sandbox::new();
-    sandbox.write("prompt.txt", "Once upon a time\n");
-    let model = model.display();
-    let flags = format!("{model} --prompt-file prompt.txt --max-new-tokens 60");
+    sandbox.write("prompt.txt", format!("{prompt}\n"));
+    let (model, count) = (
+        model.display(),
+        reference["greedy"].as_array().unwrap().len(),
+    );
+    let flags = format!("{model} --prompt-file prompt.txt --max-new-tokens {count}");
     let value = written(&sandbox, &flags);
     assert_eq!(value["prompt_tokens"], reference["prompt_ids"]);
     assert_eq!(value["tokens"], reference["greedy"]);
     assert_eq!(value["stop"], "max-new-tokens");
-    let text = format!("Once upon a time{}", value["text"].as_str().unwrap());
+    let text = format!("{prompt}{}", value["text"].as_str().unwrap());
     assert_eq!(text, reference["text"].as_str().unwrap());
 
     let streamed = sandbox.lorahost(&format!("generate {flags}"));

@@ -1,95 +1,10 @@
 //! Models and data sets by id, from a hub on this machine.
 
 use std::fs;
-use std::path::PathBuf;
 
-use crate::hub_server::{Fault, HubServer, Repository, Seen};
-use crate::sandbox::{Outcome, Sandbox, copy_model, small, workspace};
-
-/// A sandbox whose model and data are on a hub too, as `org/tiny` and `org/topics`.
-struct World {
-    sandbox: Sandbox,
-    server: HubServer,
-    /// Commits of model and data set.
-    model: String,
-    data: String,
-}
-
-const TOKEN: &str = "hf_secret";
-const WEIGHTS: &str = "model.safetensors";
-
-impl World {
-    fn new() -> Self {
-        let sandbox = Sandbox::new();
-        let server = HubServer::start();
-        let data = ["train", "validation", "test"].map(|split| {
-            let name = format!("{split}.csv");
-            let rows = fs::read(sandbox.path("data").join(&name)).unwrap();
-            (name, rows)
-        });
-        Self {
-            model: server.put("models/org/tiny", Repository::of(model(&sandbox))),
-            data: server.put("datasets/org/topics", Repository::of(data)),
-            sandbox,
-            server,
-        }
-    }
-
-    /// A small run with these flags and a network.
-    fn run(&self, flags: &str) -> Outcome {
-        self.run_with(flags, &[])
-    }
-
-    fn run_with(&self, flags: &str, environment: &[(&str, &str)]) -> Outcome {
-        let endpoint = self.server.endpoint();
-        let mut all = vec![("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
-        all.extend(environment);
-        self.sandbox.lorahost_with(&small(flags), &all)
-    }
-
-    /// The one line of a call that fails with this exit code.
-    fn fails(&self, code: i32, flags: &str) -> String {
-        let outcome = self.run(flags);
-        assert_eq!(outcome.code, code, "{}", outcome.err);
-        assert!(!self.sandbox.path("out").exists(), "{flags}");
-        assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
-        outcome.err
-    }
-
-    fn cached(&self, name: &str) -> PathBuf {
-        self.sandbox.path("hf/hub").join(name)
-    }
-
-    /// A file of the model in the cache, by its name there.
-    fn cached_model(&self, name: &str) -> PathBuf {
-        let commit = &self.model;
-        self.cached(&format!("models--org--tiny/snapshots/{commit}/{name}"))
-    }
-
-    /// Names in `blobs` of the model.
-    fn blobs(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.cached("models--org--tiny/blobs")).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
-    }
-}
-
-/// The files of the sandbox's model.
-fn model(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
-    let files = ["config.json", WEIGHTS, "vocab.txt"];
-    files
-        .map(|name| {
-            let bytes = fs::read(sandbox.path("model").join(name)).unwrap();
-            (name.to_owned(), bytes)
-        })
-        .to_vec()
-}
-
-fn transfers(seen: &[Seen]) -> Vec<&Seen> {
-    let of_files = |seen: &&Seen| seen.method == "GET" && !seen.path.starts_with("/api/");
-    seen.iter().filter(of_files).collect()
-}
+use crate::hub_server::{Fault, Repository};
+use crate::hub_world::{TOKEN, WEIGHTS, World, files_of, transfers};
+use crate::sandbox::{copy_model, small, workspace};
 
 #[test]
 fn what_is_on_the_hub_trains_as_what_is_here() {
@@ -158,9 +73,7 @@ fn a_folder_goes_before_an_id_and_results_have_readable_names() {
         world.sandbox.write(&format!("org/tiny/{file}"), bytes);
     }
     let words = small("--model org/tiny --data org/topics").replace("--output out", "");
-    let endpoint = world.server.endpoint();
-    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
-    let outcome = world.sandbox.lorahost_with(&words, &environment);
+    let outcome = world.online(&words, &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     let seen = world.server.seen();
     assert!(
@@ -173,192 +86,6 @@ fn a_folder_goes_before_an_id_and_results_have_readable_names() {
         names[0].to_str().unwrap().starts_with("tiny-topics-"),
         "{names:?}"
     );
-}
-
-#[test]
-fn a_broken_transfer_goes_on_where_it_ended() {
-    let world = World::new();
-    world.server.fault(
-        WEIGHTS,
-        Fault::Cut {
-            after: 4000,
-            times: 2,
-        },
-    );
-    let outcome = world.run("--model org/tiny");
-    assert_eq!(outcome.code, 0, "{}", outcome.err);
-    let seen = world.server.seen();
-    let on_cdn = seen.iter().filter(|seen| seen.on_cdn);
-    let ranges: Vec<_> = on_cdn.map(|seen| seen.range.as_deref()).collect();
-    assert_eq!(ranges, [None, Some("bytes=4000-"), Some("bytes=8000-")]);
-}
-
-#[test]
-fn what_came_before_a_failure_is_kept_for_the_next_call() {
-    let world = World::new();
-    world.server.fault(
-        WEIGHTS,
-        Fault::Cut {
-            after: 0,
-            times: 100,
-        },
-    );
-    let error = world.fails(1, "--model org/tiny");
-    assert!(error.contains("broke off at 0 of"), "{error}");
-    let hash =
-        lorahost::digest::sha256(&fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap());
-    let incomplete = format!("models--org--tiny/blobs/{hash}.incomplete");
-    let half = &fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap()[..5000];
-    fs::write(world.cached(&incomplete), half).unwrap();
-    world.server.heal();
-    world.server.seen();
-    let outcome = world.run("--model org/tiny");
-    assert_eq!(outcome.code, 0, "{}", outcome.err);
-    let seen = world.server.seen();
-    let transfer = seen.iter().find(|seen| seen.on_cdn).unwrap();
-    assert_eq!(transfer.range.as_deref(), Some("bytes=5000-"));
-    assert!(!world.cached(&incomplete).exists());
-}
-
-#[test]
-fn the_wrong_beginning_and_a_server_without_ranges_cost_a_new_start() {
-    for fault in [Fault::NoRange, Fault::Slow] {
-        let world = World::new();
-        let bytes = fs::read(world.sandbox.path("model").join(WEIGHTS)).unwrap();
-        let blobs = world.cached("models--org--tiny/blobs");
-        fs::create_dir_all(&blobs).unwrap();
-        let incomplete = blobs.join(format!("{}.incomplete", lorahost::digest::sha256(&bytes)));
-        fs::write(incomplete, vec![b'x'; 5000]).unwrap();
-        world.server.fault(WEIGHTS, fault);
-        let outcome = world.run("--model org/tiny");
-        assert_eq!(outcome.code, 0, "{}", outcome.err);
-        assert_eq!(fs::read(world.cached_model(WEIGHTS)).unwrap(), bytes);
-    }
-}
-
-#[test]
-fn bytes_with_another_hash_are_thrown_away() {
-    for (file, algorithm) in [(WEIGHTS, "the sha256"), ("vocab.txt", "the git hash")] {
-        let world = World::new();
-        world.server.fault(file, Fault::Wrong);
-        let error = world.fails(1, "--model org/tiny");
-        assert!(
-            error.contains(algorithm) && error.contains("thrown away"),
-            "{error}"
-        );
-        assert!(!world.cached_model(file).exists());
-        let left = world.blobs();
-        assert!(
-            !left.iter().any(|name| name.ends_with(".incomplete")),
-            "{left:?}"
-        );
-    }
-}
-
-#[test]
-fn an_endless_answer_is_refused() {
-    let world = World::new();
-    world.server.fault(WEIGHTS, Fault::Endless);
-    let error = world.fails(1, "--model org/tiny");
-    assert!(error.contains("is larger than"), "{error}");
-    for name in world.blobs() {
-        let blob = world.cached("models--org--tiny/blobs").join(name);
-        assert!(blob.metadata().unwrap().len() < 200_000);
-    }
-    world.server.fault("listing", Fault::Endless);
-    let error = world.fails(1, "--model org/tiny");
-    assert!(
-        error.contains("the listing of a repository may have"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_transfer_that_hardly_brings_anything_ends() {
-    let world = World::new();
-    let drops = Fault::Cut {
-        after: 10,
-        times: 1000,
-    };
-    world.server.fault(WEIGHTS, drops);
-    let error = world.fails(1, "--model org/tiny");
-    assert!(error.contains("broke off at 30 of"), "{error}");
-    assert!(error.contains("3 times"), "{error}");
-
-    // One that brings something each time, and each time ends.
-    let mut files = model(&world.sandbox);
-    files.retain(|(name, _)| name != WEIGHTS);
-    files.push((WEIGHTS.to_owned(), vec![b'x'; 8 << 20]));
-    world.server.put("models/org/large", Repository::of(files));
-    let pieces = Fault::Cut {
-        after: 70_000,
-        times: 1000,
-    };
-    world.server.fault(WEIGHTS, pieces);
-    let error = world.fails(1, "--model org/large");
-    assert!(error.contains("broke off at 7000000 of"), "{error}");
-    assert!(error.contains("100 times"), "{error}");
-}
-
-#[test]
-fn a_header_that_is_no_header_is_not_fetched() {
-    let world = World::new();
-    let endpoint = world.server.endpoint();
-    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
-    let inspected = |weights: &[u8]| {
-        let mut files = model(&world.sandbox);
-        files.retain(|(name, _)| name != WEIGHTS);
-        files.push((WEIGHTS.to_owned(), weights.to_vec()));
-        world.server.put("models/org/other", Repository::of(files));
-        let words = "model inspect org/other";
-        let outcome = world.sandbox.lorahost_with(words, &environment);
-        assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
-        (outcome.code, outcome.err)
-    };
-    let mut huge = vec![b'x'; 20_000];
-    huge[..8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
-    let (code, error) = inspected(&huge);
-    assert_eq!(code, 1, "{error}");
-    assert!(
-        error.contains("its header is said to have 1152921504606846976"),
-        "{error}"
-    );
-    let (code, error) = inspected(b"short");
-    assert_eq!(code, 1, "{error}");
-    huge[..8].copy_from_slice(&100_u64.to_le_bytes());
-    let (code, error) = inspected(&huge);
-    assert_eq!(code, 2, "{error}");
-    assert!(error.contains("is not a safetensors file"), "{error}");
-}
-
-#[test]
-fn redirects_are_bounded_and_lead_to_servers_alone() {
-    let world = World::new();
-    for (place, reason) in [
-        ("file:///etc/passwd", "no address of http or https"),
-        ("http://127.0.0.1:9/x", "cannot reach"),
-    ] {
-        world
-            .server
-            .fault(WEIGHTS, Fault::Elsewhere(place.to_owned()));
-        let error = world.fails(1, "--model org/tiny");
-        assert!(error.contains(reason), "{error}");
-    }
-    let moved = |to| Repository {
-        moved_to: Some(to),
-        ..Repository::default()
-    };
-    world
-        .server
-        .put("models/org/loop", moved("models/org/loop"));
-    let error = world.fails(1, "--model org/loop");
-    assert!(error.contains("too many"), "{error}");
-    world.server.put(
-        "models/org/away",
-        moved("http://hub.example/api/models/org/away"),
-    );
-    let error = world.fails(1, "--model org/away");
-    assert!(error.contains("answers 307"), "{error}");
 }
 
 #[test]
@@ -381,7 +108,7 @@ fn a_gated_repository_says_what_to_do() {
     let world = World::new();
     let gated = Repository {
         gate: Some(TOKEN),
-        ..Repository::of(model(&world.sandbox))
+        ..Repository::of(files_of(&world.sandbox.path("model")))
     };
     world.server.put("models/org/gated", gated);
     let error = world.fails(2, "--model org/gated");
@@ -437,33 +164,6 @@ fn what_the_hub_does_not_have_is_refused() {
 }
 
 #[test]
-fn names_that_lead_out_of_the_cache_are_refused() {
-    let world = World::new();
-    let mut files = model(&world.sandbox);
-    files.push(("../../../../escaped".to_owned(), b"x".to_vec()));
-    world
-        .server
-        .put("models/org/listing", Repository::of(files));
-    let error = world.fails(1, "--model org/listing");
-    assert!(
-        error.contains("escaped") && error.contains("leads out of its folder"),
-        "{error}"
-    );
-
-    let mut files = model(&world.sandbox);
-    files.retain(|(name, _)| name != WEIGHTS);
-    let index = r#"{"weight_map": {"a": "../../../../escaped"}}"#;
-    files.push(("model.safetensors.index.json".to_owned(), index.into()));
-    world.server.put("models/org/index", Repository::of(files));
-    let error = world.fails(2, "--model org/index");
-    assert!(
-        error.contains("has no file `../../../../escaped`"),
-        "{error}"
-    );
-    assert!(!world.sandbox.path("escaped").exists());
-}
-
-#[test]
 fn the_shards_of_an_index_are_fetched_and_nothing_else() {
     let world = World::new();
     let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
@@ -494,92 +194,6 @@ fn the_shards_of_an_index_are_fetched_and_nothing_else() {
         "model.safetensors.index.json",
     ];
     assert_eq!(names, expected);
-}
-
-#[test]
-fn a_cache_in_part_says_what_it_lacks() {
-    let world = World::new();
-    let error = world.sandbox.lorahost(&small("--model org/tiny"));
-    let error = error.refused().to_owned();
-    assert!(
-        error.contains("HF_HUB_OFFLINE is set") && error.contains("all of it"),
-        "{error}"
-    );
-    assert_eq!(world.run("--model org/tiny --data org/topics").code, 0);
-
-    // As another program of the hub would have left it.
-    for repository in ["models--org--tiny", "datasets--org--topics"] {
-        fs::remove_dir_all(world.cached(repository).join("listings")).unwrap();
-    }
-    let flags = small("--model org/tiny --data org/topics --output again");
-    let again = world.sandbox.lorahost(&flags);
-    assert_eq!(again.code, 0, "{}", again.err);
-
-    fs::remove_file(world.cached_model(WEIGHTS).canonicalize().unwrap()).unwrap();
-    let flags = small("--model org/tiny --output part");
-    let error = world.sandbox.lorahost(&flags).refused().to_owned();
-    assert!(error.contains("lacks model.safetensors"), "{error}");
-    let gone = world.run_with(
-        "--model org/tiny --output part",
-        &[("HF_ENDPOINT", "http://127.0.0.1:9")],
-    );
-    assert_eq!(gone.code, 1);
-    assert!(
-        gone.err.contains("the cache lacks model.safetensors"),
-        "{}",
-        gone.err
-    );
-}
-
-#[test]
-fn a_hub_that_cannot_be_reached_is_a_failure_and_not_bad_input() {
-    let sandbox = Sandbox::new();
-    for endpoint in ["http://127.0.0.1:9", "http://no-such-host.invalid"] {
-        let environment = [("HF_ENDPOINT", endpoint), ("HF_HUB_OFFLINE", "0")];
-        let outcome = sandbox.lorahost_with(&small("--model org/tiny"), &environment);
-        assert_eq!(outcome.code, 1, "{}", outcome.err);
-        let error = &outcome.err;
-        assert!(
-            error.contains("cannot reach") && error.contains("HF_HUB_OFFLINE=1"),
-            "{error}"
-        );
-    }
-    let environment = [("HF_ENDPOINT", "hub.example"), ("HF_HUB_OFFLINE", "")];
-    let outcome = sandbox.lorahost_with(&small("--model org/tiny"), &environment);
-    assert!(outcome.refused().contains("HF_ENDPOINT"));
-}
-
-#[test]
-fn a_busy_server_is_asked_again() {
-    let world = World::new();
-    world.server.fault("listing", Fault::Busy(2));
-    let outcome = world.run("--model org/tiny");
-    assert_eq!(outcome.code, 0, "{}", outcome.err);
-    // What is here serves while the hub is down; what is not is not.
-    world.server.fault("listing", Fault::Busy(100));
-    let outcome = world.run("--model org/tiny --output again");
-    assert_eq!(outcome.code, 0, "{}", outcome.err);
-    let outcome = world.run("--data org/topics --output none");
-    assert_eq!(outcome.code, 1);
-    assert!(outcome.err.contains("it answers 503"), "{}", outcome.err);
-}
-
-#[test]
-fn two_processes_fetch_a_file_once() {
-    let world = World::new();
-    world.server.fault(WEIGHTS, Fault::Slow);
-    let endpoint = world.server.endpoint();
-    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
-    let start = |output: &str| {
-        let flags = small(&format!("--model org/tiny --output {output}"));
-        world.sandbox.start(&flags, &environment)
-    };
-    let both = [start("one"), start("two")];
-    for outcome in both.map(|child| world.sandbox.end(child)) {
-        assert_eq!(outcome.code, 0, "{}", outcome.err);
-    }
-    let seen = world.server.seen();
-    assert_eq!(seen.iter().filter(|seen| seen.on_cdn).count(), 1);
 }
 
 #[test]
@@ -637,10 +251,8 @@ fn a_data_set_is_found_by_its_card_its_names_or_its_conversion() {
 #[test]
 fn every_command_takes_ids() {
     let world = World::new();
-    let endpoint = world.server.endpoint();
-    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
     let out = |words: &str| {
-        let outcome = world.sandbox.lorahost_with(words, &environment);
+        let outcome = world.online(words, &[]);
         assert_eq!(outcome.code, 0, "{words}: {}", outcome.err);
         outcome.out
     };
@@ -670,20 +282,15 @@ fn every_command_takes_ids() {
     world.server.seen();
     assert_eq!(out("model inspect org/tiny"), local);
     assert!(transfers(&world.server.seen()).is_empty());
-    let absent = world
-        .sandbox
-        .lorahost_with("model inspect org/nothing", &environment);
+    let absent = world.online("model inspect org/nothing", &[]);
     assert!(absent.refused().contains("org/nothing"), "{}", absent.err);
-    let gone = [
-        ("HF_ENDPOINT", "http://127.0.0.1:9"),
-        ("HF_HUB_OFFLINE", ""),
-    ];
+    let gone = [("HF_ENDPOINT", "http://127.0.0.1:9")];
     for words in [
         "model inspect org/nothing",
         "data inspect org/nothing",
         "generate org/nothing --prompt a",
     ] {
-        let outcome = world.sandbox.lorahost_with(words, &gone);
+        let outcome = world.online(words, &gone);
         assert_eq!(outcome.code, 1, "{words}: {}", outcome.err);
         assert!(outcome.err.contains("cannot reach"), "{}", outcome.err);
     }
@@ -695,19 +302,12 @@ fn text_is_written_by_a_decoder_of_the_hub_as_it_was_when_it_was_trained() {
     copy_model("decoders/llama", &world.sandbox.path("llama"));
     let words = fs::read(world.sandbox.path("model/vocab.txt")).unwrap();
     world.sandbox.write("llama/vocab.txt", words);
-    let files = || {
-        ["config.json", WEIGHTS, "vocab.txt"].map(|name| {
-            let bytes = fs::read(world.sandbox.path("llama").join(name)).unwrap();
-            (name.to_owned(), bytes)
-        })
-    };
-    let first = Repository::of(files());
+    let llama = || files_of(&world.sandbox.path("llama"));
+    let first = Repository::of(llama());
     world.server.put("models/org/llama", first.clone());
-    let endpoint = world.server.endpoint();
-    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
     let written = |words: &str| {
         let words = format!("generate {words} --prompt treaty --max-new-tokens 8 --json");
-        let outcome = world.sandbox.lorahost_with(&words, &environment);
+        let outcome = world.online(&words, &[]);
         assert_eq!(outcome.code, 0, "{words}: {}", outcome.err);
         let value: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
         value["tokens"].clone()
@@ -722,7 +322,7 @@ fn text_is_written_by_a_decoder_of_the_hub_as_it_was_when_it_was_trained() {
         .to_string();
     let before = written(&run);
     // The model's newest commit has no weights any more.
-    let mut newer = files().to_vec();
+    let mut newer = llama();
     newer.retain(|(name, _)| name != WEIGHTS);
     let mut moved = Repository::of(newer);
     moved
@@ -756,11 +356,9 @@ fn parquet_of_one_of_several_configurations_trains_with_the_names_of_its_card() 
     world
         .server
         .put("datasets/org/several", Repository::of(files));
-    let endpoint = world.server.endpoint();
-    let environment = [("HF_ENDPOINT", endpoint.as_str()), ("HF_HUB_OFFLINE", "")];
     let names = |id: &str| {
         let words = format!("data inspect {id} --json");
-        let outcome = world.sandbox.lorahost_with(&words, &environment);
+        let outcome = world.online(&words, &[]);
         assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{id}");
         let found: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
         found["label_names"].clone()

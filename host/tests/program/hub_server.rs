@@ -61,6 +61,12 @@ pub enum Fault {
     Slow,
     /// It is said to be on an address that is no server's.
     Elsewhere(String),
+    /// It is said to have so many bytes.
+    Said(u64),
+    /// Of a part, each byte is the one behind that which was asked for.
+    Shifted,
+    /// A part goes on to the end of the file, and says nothing of it.
+    Longer,
 }
 
 /// A request.
@@ -207,7 +213,8 @@ struct Reply {
 
 impl State {
     fn of_hub(&mut self, seen: &Seen) -> Reply {
-        let path = seen.path.replace("%2F", "/").replace("%20", " ");
+        let path = seen.path.split('?').next().unwrap();
+        let path = path.replace("%2F", "/").replace("%20", " ");
         if let Some(rest) = path.strip_prefix("/api/") {
             return self.of_api(rest, seen);
         }
@@ -237,27 +244,33 @@ impl State {
             };
             return Reply::refusal(status, "GatedRepo");
         }
-        let (commit, file) = rest.split_once('/').unwrap();
-        let Some(bytes) = repository.revision(commit).and_then(|r| r.files.get(file)) else {
+        let (revision, file) = rest.split_once('/').unwrap();
+        let found = repository.revision(revision);
+        let found = found.and_then(|found| Some((&found.commit, found.files.get(file)?.clone())));
+        let Some((commit, bytes)) = found else {
             return Reply::refusal(404, "EntryNotFound");
         };
-        let bytes = bytes.clone();
-        let commit = ("X-Repo-Commit", commit.to_owned());
+        let mut headers = vec![("X-Repo-Commit", commit.clone())];
+        let etag = format!("\"{}\"", hash(&bytes));
+        let said = match self.faults.get(file) {
+            Some(Fault::Said(size)) => Some(*size),
+            _ => None,
+        };
         if bytes.len() < LARGE {
-            let etag = sha1_of(&[format!("blob {}\0", bytes.len()).as_bytes(), &bytes].concat());
-            let headers = vec![commit, ("ETag", format!("\"{etag}\""))];
+            headers.push(("ETag", etag));
+            headers.extend(said.map(|size| ("X-Linked-Size", size.to_string())));
             return self.file(file, seen, headers, bytes);
         }
         let place = match self.faults.get(file) {
             Some(Fault::Elsewhere(address)) => address.clone(),
-            _ => format!("{}/{kind}{name}/{}/{file}?signature=s", self.cdn, commit.1),
+            _ => format!("{}/{kind}{name}/{commit}/{file}?signature=s", self.cdn),
         };
-        let headers = vec![
-            ("X-Linked-Size", bytes.len().to_string()),
-            ("X-Linked-Etag", format!("\"{}\"", sha256(&bytes))),
+        let size = said.unwrap_or(bytes.len() as u64);
+        headers.extend([
+            ("X-Linked-Size", size.to_string()),
+            ("X-Linked-Etag", etag),
             ("Location", place),
-            commit,
-        ];
+        ]);
         Reply {
             status: 302,
             headers,
@@ -271,7 +284,9 @@ impl State {
             *times -= 1;
             return Reply::refusal(503, "");
         }
-        let (name, revision) = path.split_once("/revision/").unwrap();
+        let Some((name, revision)) = path.split_once("/revision/") else {
+            return Reply::refusal(404, "");
+        };
         let Some(repository) = self.repositories.get(name) else {
             return Reply::refusal(401, "RepoNotFound");
         };
@@ -346,8 +361,14 @@ impl State {
         let mut status = 200;
         if let Some((from, to)) = range.filter(|_| !matches!(fault, Some(Fault::NoRange))) {
             let size = bytes.len();
-            let end = to.map_or(size, |to| size.min(to + 1));
+            let shift = usize::from(matches!(fault, Some(Fault::Shifted)));
+            let (from, end) = (from + shift, to.map_or(size, |to| size.min(to + 1 + shift)));
             headers.push(("Content-Range", format!("bytes {from}-{}/{size}", end - 1)));
+            let end = if matches!(fault, Some(Fault::Longer)) {
+                size
+            } else {
+                end
+            };
             bytes = bytes[from..end].to_vec();
             status = 206;
         }
@@ -409,6 +430,15 @@ impl Reply {
             }
             _ => stream.write_all(&self.body).ok(),
         }
+    }
+}
+
+/// What the hub calls a file: the sha256 of large ones, git's name of the others.
+pub fn hash(bytes: &[u8]) -> String {
+    if bytes.len() < LARGE {
+        sha1_of(&[format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat())
+    } else {
+        sha256(bytes)
     }
 }
 

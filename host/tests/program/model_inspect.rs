@@ -7,13 +7,15 @@ use serde_json::Value;
 use crate::sandbox::{Sandbox, copy_model, small};
 
 #[test]
-fn the_built_in_model_reads_well() {
+fn the_built_in_models_read_well() {
     let sandbox = Sandbox::new();
-    let outcome = sandbox.lorahost("model inspect builtin:tiny-bert");
-    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-    let longest = outcome.out.lines().map(|line| line.chars().count()).max();
-    assert!(longest <= Some(100), "{longest:?}");
-    insta::assert_snapshot!(outcome.out);
+    for name in ["tiny-bert", "tiny-gpt2"] {
+        let outcome = sandbox.lorahost(&format!("model inspect builtin:{name}"));
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+        let longest = outcome.out.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(100), "{longest:?}");
+        insta::assert_snapshot!(name, outcome.out);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lorahost::record::{Failure, RunRecord, RunWriter, Status};
 use serde_json::Value;
 
 use crate::browser::browser;
-use crate::sandbox::{Sandbox, skipped, workspace};
+use crate::sandbox::{Sandbox, python};
 
 const GRID: [f64; 5] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 /// A name that would do harm as HTML, as an attribute, and as a script.
@@ -458,31 +458,6 @@ fn a_watched_page_loads_itself_and_keeps_what_was_chosen() {
         .status()
         .unwrap();
     assert_eq!(sandbox.end(child).code, 0);
-}
-
-/// Runs a script of tests/python, with the Python that has its modules; without one `test` is skipped.
-fn python(test: &str, modules: &str, script: &str, arguments: &[PathBuf]) {
-    let Some(python) = std::env::var_os("LORAHOST_TEST_PYTHON") else {
-        skipped(test, "LORAHOST_TEST_PYTHON is not set");
-        return;
-    };
-    let import = Command::new(&python)
-        .args(["-c", &format!("import {modules}")])
-        .output()
-        .unwrap();
-    if !import.status.success() {
-        skipped(test, &format!("LORAHOST_TEST_PYTHON has no {modules}"));
-        return;
-    }
-    let script = workspace().join("host/tests/python").join(script);
-    let output = Command::new(&python)
-        .arg(script)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}{errors}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A folder with a small model and small data, calls of the program in it, and the records that they leave.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -128,6 +129,11 @@ impl Sandbox {
 
     /// Starts the program.
     pub fn start(&self, words: &str, environment: &[(&str, &str)]) -> Running {
+        Running::new(self.command(words, environment).spawn().unwrap())
+    }
+
+    /// A call of the program that is not made yet.
+    pub fn command(&self, words: &str, environment: &[(&str, &str)]) -> Command {
         let words: Vec<String> = words.split_whitespace().map(unmasked).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_lorahost"));
         command
@@ -148,7 +154,7 @@ impl Sandbox {
             command.env_remove(variable);
         }
         command.envs(environment.iter().copied());
-        Running::new(command.spawn().unwrap())
+        command
     }
 
     /// Waits for the end of the program.
@@ -356,6 +362,37 @@ pub fn real(test: &str, variable: &str, name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// What a script of tests/python prints, run by the Python that has its modules; without one `test` is skipped.
+pub fn python(
+    test: &str,
+    modules: &str,
+    script: &str,
+    arguments: &[impl AsRef<OsStr>],
+) -> Option<String> {
+    let Some(python) = std::env::var_os("LORAHOST_TEST_PYTHON") else {
+        skipped(test, "LORAHOST_TEST_PYTHON is not set");
+        return None;
+    };
+    let import = Command::new(&python)
+        .args(["-c", &format!("import {modules}")])
+        .output()
+        .unwrap();
+    if !import.status.success() {
+        skipped(test, &format!("LORAHOST_TEST_PYTHON has no {modules}"));
+        return None;
+    }
+    let script = workspace().join("host/tests/python").join(script);
+    let output = Command::new(&python)
+        .arg(script)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{errors}");
+    Some(told)
 }
 
 /// The folder of the repository.
