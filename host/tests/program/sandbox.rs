@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use lorahost::record::{Event, RunRecord, RunState, read_metrics, state};
 use regex::Regex;
+use serde_json::Value;
 
 use crate::processes::Running;
 
@@ -126,10 +127,30 @@ impl Sandbox {
         self.end(self.start(words, environment))
     }
 
+    /// What a call prints as JSON, which must end well, with numbers as they are: outcomes have words in their place.
+    pub fn json(&self, words: &str) -> Value {
+        let ended = self.start(words, &[]).output();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{words}: {err}");
+        serde_json::from_slice(&ended.stdout).unwrap()
+    }
+
+    /// As [`Sandbox::lorahost`], on a machine that takes no more than 4 KiB of any file.
+    pub fn lorahost_on_a_full_disk(&self, words: &str) -> Outcome {
+        let mut shell = Command::new("sh");
+        let script = r#"trap '' XFSZ; ulimit -f 8; exec "$0" "$@""#;
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_lorahost")]);
+        self.end(self.spawn(shell, words, &[]))
+    }
+
     /// Starts the program.
     pub fn start(&self, words: &str, environment: &[(&str, &str)]) -> Running {
+        let program = Command::new(env!("CARGO_BIN_EXE_lorahost"));
+        self.spawn(program, words, environment)
+    }
+
+    fn spawn(&self, mut command: Command, words: &str, environment: &[(&str, &str)]) -> Running {
         let words: Vec<String> = words.split_whitespace().map(unmasked).collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lorahost"));
         command
             .args(words)
             .current_dir(self.folder.path())
