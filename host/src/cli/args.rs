@@ -254,9 +254,9 @@ pub struct EvalArgs {
     /// A data set, as the main job takes it, or one file that is measured as a whole; a run has its own
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
-    /// Which rows of a data set
-    #[arg(long, value_name = "SPLIT", default_value = "test")]
-    pub split: EvalSplit,
+    /// Which rows of a data set [default: test]
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<EvalSplit>,
     /// Task head, with parameters as NAME:KEY=VALUE; a run and what was exported have their own
     #[arg(long, value_name = "NAME")]
     pub head: Option<String>,
@@ -269,6 +269,9 @@ pub struct EvalArgs {
     /// Column with the label, number or tags
     #[arg(long, value_name = "NAME", requires = "data")]
     pub label_column: Option<String>,
+    /// Of pairs: column with the rejected text
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub rejected_column: Option<String>,
     /// Longest sequence in tokens
     #[arg(long, value_name = "N", requires = "data")]
     pub max_length: Option<usize>,

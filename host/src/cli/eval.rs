@@ -23,11 +23,11 @@ pub fn run(args: &EvalArgs) -> Result<Exit, Failure> {
         said: &RawSpec::new(None, layer(args)?),
         says_head: args.head.is_some(),
         says_data: args.data.is_some(),
-        split: match args.split {
+        split: args.split.map(|split| match split {
             EvalSplit::Train => SplitName::Train,
             EvalSplit::Validation => SplitName::Validation,
             EvalSplit::Test => SplitName::Test,
-        },
+        }),
         predictions: form.is_some(),
         device: resolve_device(args.device)?,
     };
@@ -59,6 +59,11 @@ fn layer(args: &EvalArgs) -> Result<Layer, Failure> {
         ("head", "--head", &args.head),
         ("data.text_column", "--text-column", &args.text_column),
         ("data.label_column", "--label-column", &args.label_column),
+        (
+            "data.rejected_column",
+            "--rejected-column",
+            &args.rejected_column,
+        ),
         ("data.max_length", "--max-length", &length),
     ] {
         if let Some(value) = value {

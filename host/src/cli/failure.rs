@@ -104,13 +104,15 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Prepare(
-                PrepareError::Record(_)
-                | PrepareError::Data(DataError::Write { .. })
-                | PrepareError::Model(ModelError::Torch(_)),
+                PrepareError::Record(_) | PrepareError::Data(DataError::Write { .. }),
             )
             | Self::Kit(KitError::Io { .. } | KitError::Check(_))
-            | Self::Model(ModelError::Torch(_))
             | Self::Verify(VerifyError::Failed { .. }) => Exit::Failure,
+            Self::Model(error) | Self::Prepare(PrepareError::Model(error))
+                if error.is_failure() =>
+            {
+                Exit::Failure
+            }
             Self::Launch(error) if !error.is_usage() => Exit::Failure,
             Self::Generate(error) if error.is_failure() => Exit::Failure,
             Self::Eval(error) if error.is_failure() => Exit::Failure,

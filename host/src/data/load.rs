@@ -48,7 +48,13 @@ pub(super) fn load_from(sources: &Sources, spec: &DataSpec) -> Result<TextSplits
         let Some(source) = source else {
             return Ok(None);
         };
-        let raw = RawRows::read(source, sources, spec)?;
+        let own;
+        let raw = if *source == sources.train {
+            &train
+        } else {
+            own = RawRows::read(source, sources, spec)?;
+            &own
+        };
         if labelled && raw.label.is_none() {
             return Err(DataError::Unlabelled {
                 path: raw.rows.path(),
@@ -62,7 +68,7 @@ pub(super) fn load_from(sources: &Sources, spec: &DataSpec) -> Result<TextSplits
             );
             return Ok(None);
         }
-        text_rows(&raw, classes.as_ref()).map(Some)
+        text_rows(raw, classes.as_ref()).map(Some)
     };
     let validation = read("validation", &sources.validation)?;
     let test = read("test", &sources.test)?.unwrap_or_default();

@@ -75,6 +75,6 @@ pub use load::{Label, Text, TextRow, TextRows, TextSplits, load_text};
 pub use source::source_sha256;
 pub(crate) use table::FORMATS;
 pub use text_stream::TextStream;
-pub use tokenise::{tokenise, within};
+pub use tokenise::{first_tokens, tokenise, within};
 pub use tokenizer::{Covered, Encoded, Tokenizer};
 pub use tokens::{BatchLabels, SpecialTokens, TokenSplits, Tokens, Truncation};

@@ -6,7 +6,7 @@ use super::blocks::blocks_of;
 use super::error::DataError;
 use super::load::{Label, Text, TextRows, TextSplits};
 use super::token_file::{Common, Labels, Layout, NO_TAG, SplitContent, Truncation, bytes_of};
-use super::tokenizer::{Encoded, Tokenizer};
+use super::tokenizer::{Encoded, Tokenizer, WordsOfTokens};
 use super::tokens::TokenSplits;
 use crate::spec::DataSpec;
 
@@ -140,31 +140,58 @@ fn tagged(
     tokenizer: &Tokenizer,
     max_length: usize,
 ) -> Result<(Vec<Encoded>, Vec<i32>), DataError> {
+    let encoded = tokenizer.encode_words(&words(rows), max_length)?;
+    let (mut all, mut tags) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (row, (encoded, words)) in rows.rows.iter().zip(encoded) {
+        let mut of_tokens = vec![NO_TAG; encoded.ids.len()];
+        if let Some(Label::Tags(of_words)) = &row.label {
+            for (first, &tag) in firsts(&words, of_words.len()).into_iter().zip(of_words) {
+                if let Some(first) = first {
+                    of_tokens[first] = tag as i32;
+                }
+            }
+        }
+        tags.extend(of_tokens);
+        all.push(encoded);
+    }
+    Ok((all, tags))
+}
+
+/// For each word of each row the place among the row's tokens of the word's first, where it has one.
+///
+/// # Errors
+/// As [`tokenise`].
+pub fn first_tokens(
+    rows: &TextRows,
+    tokenizer: &Tokenizer,
+    max_length: usize,
+) -> Result<Vec<Vec<Option<usize>>>, DataError> {
+    let words = words(rows);
+    let encoded = tokenizer.encode_words(&words, max_length)?;
+    let rows = encoded.iter().zip(&words);
+    Ok(rows
+        .map(|((_, of_tokens), words)| firsts(of_tokens, words.len()))
+        .collect())
+}
+
+/// The first token of each of `count` words, from the word of each token.
+fn firsts(of_tokens: &WordsOfTokens, count: usize) -> Vec<Option<usize>> {
+    let mut firsts = vec![None; count];
+    for (token, word) in of_tokens.iter().enumerate() {
+        if let Some(first) = word.and_then(|word| firsts.get_mut(word as usize)) {
+            first.get_or_insert(token);
+        }
+    }
+    firsts
+}
+
+/// The words of each row.
+fn words(rows: &TextRows) -> Vec<&[String]> {
     let words = rows.rows.iter().map(|row| match &row.text {
         Text::Words(words) => words.as_slice(),
         _ => &[],
     });
-    let words: Vec<&[String]> = words.collect();
-    let (mut all, mut tags) = (Vec::with_capacity(rows.len()), Vec::new());
-    for (row, (encoded, words)) in rows
-        .rows
-        .iter()
-        .zip(tokenizer.encode_words(&words, max_length)?)
-    {
-        let of_words = match &row.label {
-            Some(Label::Tags(tags)) => tags.as_slice(),
-            _ => &[],
-        };
-        let mut before = None;
-        for word in words {
-            let first = word.filter(|_| word != before);
-            let tag = first.and_then(|word| of_words.get(word as usize));
-            tags.push(tag.map_or(NO_TAG, |&tag| tag as i32));
-            before = word;
-        }
-        all.push(encoded);
-    }
-    Ok((all, tags))
+    words.collect()
 }
 
 #[cfg(test)]
@@ -255,6 +282,12 @@ mod tests {
             batch(&cut.train, &[0]).labels,
             Some(BatchLabels::Whole(vec![-100, 0, 1, -100, -100]))
         );
+    }
+
+    #[test]
+    fn a_word_has_its_first_token_or_none() {
+        let of_tokens = vec![None, Some(0), Some(0), Some(2), None];
+        assert_eq!(firsts(&of_tokens, 4), [Some(1), None, Some(3), None]);
     }
 
     #[test]

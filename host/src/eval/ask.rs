@@ -1,25 +1,24 @@
 //! From a path and data to metrics.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use lorahost_plugin_api::protocol::Metrics;
+use lorahost_plugin_api::protocol::{DataKind, Metrics};
 use tch::Device;
 
 use super::EvalError;
 use super::labels::relabel;
 use super::outputs::Outputs;
-use super::predictions::{Confusion, Prediction, expected_outputs, of_rows};
-use crate::data::{TextRows, TextSplits, TokenSplits, load_text, tokenise, within};
+use super::predictions::{Confusion, Prediction, Rows, are_made_of};
+use crate::data::{TextRows, TextSplits, first_tokens, load_text, tokenise, within};
 use crate::digest::sha256_of_file;
 use crate::export::Exported;
 use crate::hub::resolve_data;
-use crate::model::{Config, Model, ModelFiles};
+use crate::model::{Config, ModelFiles};
 use crate::plugins::Registry;
-use crate::spec::{Catalogue, DataSpec, RawSpec, Selection, data_kind};
-use crate::sweep::tokenizer_of;
-use crate::train::{Evaluation, TrainError, Watch, evaluate_with, task_head};
+use crate::spec::{Catalogue, DataSpec, Precision, RawSpec, Selection, data_kind};
+use crate::sweep::fitting_tokenizer;
+use crate::train::{Evaluation, Watch, evaluate_with, task_head};
 use crate::trained::{Kept, Trained};
 
 /// What is asked.
@@ -32,7 +31,8 @@ pub struct Question<'a> {
     pub said: &'a RawSpec,
     pub says_head: bool,
     pub says_data: bool,
-    pub split: SplitName,
+    /// The test split where none is named.
+    pub split: Option<SplitName>,
     /// Whether predictions are wanted.
     pub predictions: bool,
     pub device: Device,
@@ -80,12 +80,14 @@ pub fn answer(question: &Question<'_>, registry: &Registry) -> Result<Answer, Ev
     let trained = Trained::find(question.path, question.base)?;
     let known = Known::of(&trained)?;
     let head = match &known.head {
-        Some(recorded) if !question.says_head => at_hand(recorded.clone(), registry),
+        Some(recorded) if !question.says_head => at_hand(recorded.clone(), registry)?,
         _ => question.said.plan(registry)?.runs.remove(0).spec.head,
     };
     let (spec, split) = data(question, &known, &head, registry)?;
-    let files = ModelFiles::find(&trained.model_path())?;
-    let positions = files.max_positions()?;
+    if question.predictions && !are_made_of(spec.kind) {
+        return Err(EvalError::NoPredictions { head: head.name });
+    }
+    let positions = ModelFiles::find(&trained.model_path())?.max_positions()?;
     let spec = within(&spec, positions)?;
     let mut text = load_text(&spec)?;
     relabel(&mut text, &known.labels)?;
@@ -95,40 +97,61 @@ pub fn answer(question: &Question<'_>, registry: &Registry) -> Result<Answer, Ev
             split: split.name(),
         });
     }
-    let tokens = tokenise(&text, &tokenizer_of(&files)?, &spec)?;
-
     let mut model = trained.open(question.device)?;
-    if i64::try_from(tokens.vocab_size).map_or(true, |size| size > model.vocabulary()) {
-        let (tokens, embedding) = (tokens.vocab_size, model.vocabulary());
-        return Err(TrainError::Vocabulary { tokens, embedding }.into());
-    }
+    let tokenizer = fitting_tokenizer(&model)?;
+    let tokens = tokenise(&text, &tokenizer, &spec)?;
+
     let mut ignore = |_| {};
     let mut watch = Watch::new(&mut ignore);
     let task = Rc::new(task_head(
         &head, known.seed, &tokens, &mut model, &mut watch,
     )?);
     let learnt = trained.complete(&mut model)?;
-    if !matches!(trained, Trained::Run(_)) {
-        refuse_new_head(&model, &learnt, question.path)?;
+    let description = model.head()?.description();
+    // What a run did not train is as it was then: it has the seed.
+    if !matches!(trained, Trained::Run(_))
+        && let Some(layer) = description.untrained(&learnt)
+    {
+        return Err(EvalError::NoHead {
+            path: question.path.to_owned(),
+            layer: layer.name.clone(),
+        });
     }
-
-    let expected = expected_outputs(tokens.kind, &tokens.test);
-    if question.predictions && expected.is_none() {
-        return Err(EvalError::NoPredictions { head: head.name });
+    // Unasked they are for the confusion alone.
+    let predicts = question.predictions || !tokens.label_names.is_empty();
+    let last = description.layers.last().filter(|_| predicts);
+    let outputs = Outputs::of(last.map_or("", |layer| &layer.name));
+    if known.precision == Some(Precision::Bfloat16) {
+        model.lower()?;
     }
-    let layers = &model.head()?.description().layers;
-    let last = layers.last().map(|layer| layer.name.clone());
-    let outputs = Outputs::of(&last.filter(|_| expected.is_some()).unwrap_or_default());
     let model = Rc::new(model);
     let lend = |pass| outputs.watch(pass);
     let Evaluation { loss, metrics } =
         evaluate_with(&head, &model, &task, &tokens.test, &lend, &mut watch)?;
     let mut predictions = Vec::new();
-    if let Some(expected) = expected {
-        predictions = predicted(&outputs, expected as i64, &head, &text, &tokens)?;
+    if predicts {
+        let rows = Rows {
+            text: &text.test,
+            tokens: &tokens.test,
+            labels: &tokens.label_names,
+            firsts: match tokens.kind {
+                DataKind::Tags => first_tokens(&text.test, &tokenizer, spec.max_length)?,
+                _ => Vec::new(),
+            },
+        };
+        let (places, all) = rows.places();
+        let predicted = outputs
+            .at(&places, all, &head.name)
+            .and_then(|outputs| Ok(rows.predictions(&outputs)?));
+        predictions = match predicted {
+            Err(error) if !question.predictions => {
+                tracing::warn!("no confusion matrix: {error}");
+                Vec::new()
+            }
+            predicted => predicted?,
+        };
     }
-    let confusion = Confusion::of(&predictions, &tokens.label_names)
-        .filter(|confusion| !confusion.labels.is_empty());
+    let confusion = Confusion::of(&predictions, &tokens.label_names);
     if !question.predictions {
         predictions.clear();
     }
@@ -142,31 +165,6 @@ pub fn answer(question: &Question<'_>, registry: &Registry) -> Result<Answer, Ev
     })
 }
 
-fn predicted(
-    outputs: &Outputs,
-    expected: i64,
-    head: &Selection,
-    text: &TextSplits,
-    tokens: &TokenSplits,
-) -> Result<Vec<Prediction>, EvalError> {
-    let all = outputs.all()?;
-    let found = all.size().first().copied().unwrap_or(0);
-    if found != expected {
-        return Err(EvalError::Outputs {
-            head: head.name.clone(),
-            layer: outputs.layer().to_owned(),
-            found,
-            expected,
-        });
-    }
-    Ok(of_rows(
-        &text.test,
-        &tokens.test,
-        &tokens.label_names,
-        &all,
-    )?)
-}
-
 /// What is known of the thing itself: how it was trained and what its outputs mean.
 #[derive(Default)]
 struct Known {
@@ -175,6 +173,7 @@ struct Known {
     labels: Vec<String>,
     /// Of what the task head draws.
     seed: u64,
+    precision: Option<Precision>,
 }
 
 impl Known {
@@ -199,6 +198,7 @@ impl Known {
                     data: Some(data),
                     labels: labels.unwrap_or_default(),
                     seed: spec.seeds.head,
+                    precision: spec.model.precision,
                 });
             }
             Trained::Adapter(adapter) => adapter.folder.clone(),
@@ -214,7 +214,7 @@ impl Known {
             labels,
             seed: exported.as_ref().map_or(0, |exported| exported.seed),
             head: exported.map(|exported| exported.head),
-            data: None,
+            ..Self::default()
         })
     }
 }
@@ -239,31 +239,28 @@ fn labels_of(folder: &Path) -> Result<Vec<String>, EvalError> {
 }
 
 /// The file that was recorded, while it is there and the same; else the component of the same name among those at hand.
-fn at_hand(recorded: Selection, registry: &Registry) -> Selection {
+fn at_hand(recorded: Selection, registry: &Registry) -> Result<Selection, EvalError> {
     if sha256_of_file(&recorded.file).is_ok_and(|found| found == recorded.sha256) {
-        return recorded;
+        return Ok(recorded);
     }
-    let entries = registry.components("head");
-    match entries
-        .iter()
-        .find(|entry| entry.manifest.name == recorded.name)
-    {
-        Some(entry) => {
-            if !recorded.sha256.is_empty() && entry.sha256 != recorded.sha256 {
-                tracing::warn!(
-                    "the head {} is another file than it was in training: {}",
-                    recorded.name,
-                    entry.file.display()
-                );
-            }
-            Selection {
-                file: entry.file.clone(),
-                sha256: entry.sha256.clone(),
-                ..recorded
-            }
-        }
-        None => recorded,
+    let mut entries = registry.components("head").into_iter();
+    let Some(entry) = entries.find(|entry| entry.manifest.name == recorded.name) else {
+        return Err(EvalError::NoPlugin {
+            head: recorded.name,
+        });
+    };
+    if !recorded.sha256.is_empty() && entry.sha256 != recorded.sha256 {
+        tracing::warn!(
+            "the head {} is another file than it was in training: {}",
+            recorded.name,
+            entry.file.display()
+        );
     }
+    Ok(Selection {
+        file: entry.file.clone(),
+        sha256: entry.sha256.clone(),
+        ..recorded
+    })
 }
 
 /// The data that is meant, and the split of it. One file alone is the split itself.
@@ -283,6 +280,12 @@ fn data(
     };
     let file = spec.path.as_ref().map(PathBuf::from);
     if let Some(file) = file.filter(|file| question.says_data && file.is_file()) {
+        if let Some(split) = question.split {
+            return Err(EvalError::SplitOfFile {
+                split: split.name(),
+                file,
+            });
+        }
         spec.path = None;
         spec.train_file = Some(file.clone());
         spec.test_file = Some(file);
@@ -294,7 +297,7 @@ fn data(
     {
         spec.path = Some(files.folder.display().to_string());
     }
-    Ok((spec, question.split))
+    Ok((spec, question.split.unwrap_or(SplitName::Test)))
 }
 
 /// The rows of one split in the place of the test split, and no others.
@@ -310,23 +313,4 @@ fn alone(mut spec: DataSpec, mut text: TextSplits, split: SplitName) -> (DataSpe
     text.validation = TextRows::default();
     text.test = rows;
     (spec, text)
-}
-
-/// A head whose weights neither the model nor an adapter has would be drawn at random.
-fn refuse_new_head(model: &Model, learnt: &BTreeSet<String>, path: &str) -> Result<(), EvalError> {
-    let has = |name: &str| {
-        let under = format!("{name}.");
-        learnt.iter().any(|parameter| parameter.starts_with(&under))
-    };
-    let layers = &model.head()?.description().layers;
-    let new = layers
-        .iter()
-        .find(|layer| !layer.pretrained && !layer.tied && !has(&layer.name));
-    match new {
-        None => Ok(()),
-        Some(layer) => Err(EvalError::NoHead {
-            path: path.to_owned(),
-            layer: layer.name.clone(),
-        }),
-    }
 }

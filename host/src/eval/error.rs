@@ -48,6 +48,17 @@ pub enum EvalError {
          one that it has"
     )]
     NoHead { path: String, layer: String },
+    #[error(
+        "the task head {head} is in no plugin that is found here: name its file with --plugin, or put that into a \
+         folder of LORAHOST_PLUGIN_PATH"
+    )]
+    NoPlugin { head: String },
+    #[error(
+        "--split {split} beside {}: one file is measured as a whole; leave --split out, or name the folder of a data \
+         set",
+        file.display()
+    )]
+    SplitOfFile { split: &'static str, file: PathBuf },
     #[error("the head {head} gives scores of words, of which no predictions are written")]
     NoPredictions { head: String },
     #[error(
@@ -73,9 +84,8 @@ impl EvalError {
         match self {
             Self::Trained(error) => error.is_failure(),
             Self::Hub(error) => error.is_failure(),
-            Self::Write { .. }
-            | Self::Outputs { .. }
-            | Self::Train(TrainError::Torch(_) | TrainError::Model(ModelError::Torch(_))) => true,
+            Self::Train(TrainError::Model(error)) => error.is_failure(),
+            Self::Write { .. } | Self::Outputs { .. } | Self::Train(TrainError::Torch(_)) => true,
             _ => false,
         }
     }

@@ -6,6 +6,9 @@ use std::path::Path;
 use super::{EvalError, Prediction};
 use crate::atomic;
 
+/// In a CSV in the place of a tag that is not predicted: each word has its place between the spaces.
+const NO_TAG: &str = "_";
+
 /// How predictions are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -116,7 +119,13 @@ fn cells(prediction: &Prediction) -> Vec<String> {
             words,
             labels,
             predicted,
-        } => [words, labels, predicted].map(|list| list.join(" ")).into(),
+        } => {
+            let predicted = predicted.iter();
+            let predicted: Vec<&str> = predicted
+                .map(|tag| tag.as_deref().unwrap_or(NO_TAG))
+                .collect();
+            vec![words.join(" "), labels.join(" "), predicted.join(" ")]
+        }
         Prediction::Pair {
             chosen,
             rejected,

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use lorahost_plugin_api::sdk::Result;
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
+use super::EvalError;
 use crate::plugins::HeadAccess;
 use crate::train::HeadPass;
 
@@ -31,13 +32,30 @@ impl Outputs {
         })
     }
 
-    pub fn layer(&self) -> &str {
-        &self.layer
-    }
-
-    /// Everything that was seen, `[rows, outputs]`.
-    pub fn all(&self) -> std::result::Result<Tensor, TchError> {
-        Tensor::f_cat(&self.seen.borrow(), 0)
+    /// What was seen of the `places` among `all` hidden states, `[places, outputs]`; `head` looked at those alone or at all.
+    pub fn at(
+        &self,
+        places: &[i64],
+        all: usize,
+        head: &str,
+    ) -> std::result::Result<Tensor, EvalError> {
+        let seen = self.seen.borrow();
+        let found: i64 = seen.iter().filter_map(|y| y.size().first().copied()).sum();
+        let expected = places.len() as i64;
+        if found != expected && found != all as i64 {
+            return Err(EvalError::Outputs {
+                head: head.to_owned(),
+                layer: self.layer.clone(),
+                found,
+                expected,
+            });
+        }
+        let outputs = Tensor::f_cat(&seen, 0)?;
+        if found == expected {
+            return Ok(outputs);
+        }
+        let places = Tensor::f_from_slice(places)?.f_to_device(outputs.device())?;
+        Ok(outputs.f_index_select(0, &places)?)
     }
 }
 

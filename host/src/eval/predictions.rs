@@ -4,7 +4,7 @@ use lorahost_plugin_api::protocol::DataKind;
 use serde::Serialize;
 use tch::{Kind, TchError, Tensor};
 
-use crate::data::{BatchLabels, Label, Text, TextRows, Tokens};
+use crate::data::{Label, Text, TextRows, Tokens};
 
 /// What is predicted for one row, beside what is true.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,11 +22,11 @@ pub enum Prediction {
         label: Option<f64>,
         predicted: f64,
     },
-    /// Words after the model's last position have no prediction.
     Tags {
         words: Vec<String>,
         labels: Vec<String>,
-        predicted: Vec<String>,
+        /// By word; none for one that the model saw no token of, because it has none or lies after the last position.
+        predicted: Vec<Option<String>>,
     },
     Pair {
         chosen: String,
@@ -45,9 +45,12 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// Of rows with classes; none of other rows.
+    /// Of rows with classes or tags; none of other rows, or of none.
     #[must_use]
     pub fn of(predictions: &[Prediction], labels: &[String]) -> Option<Self> {
+        if predictions.is_empty() || labels.is_empty() {
+            return None;
+        }
         let place = |name: &String| labels.iter().position(|label| label == name);
         let mut counts = vec![vec![0; labels.len()]; labels.len()];
         let mut count = |label: &String, predicted: &String| -> Option<()> {
@@ -66,6 +69,7 @@ impl Confusion {
                 } => labels
                     .iter()
                     .zip(predicted)
+                    .filter_map(|(label, predicted)| Some((label, predicted.as_ref()?)))
                     .try_for_each(|(label, predicted)| count(label, predicted))?,
                 _ => return None,
             }
@@ -77,85 +81,104 @@ impl Confusion {
     }
 }
 
-/// Rows of the outputs that rows of this kind need; none where they are scores of words.
-pub(super) fn expected_outputs(kind: DataKind, tokens: &Tokens) -> Option<usize> {
-    match kind {
-        DataKind::Classes | DataKind::Numbers | DataKind::Pairs => Some(tokens.rows()),
-        DataKind::Tags => Some(tokens.total()),
-        _ => None,
-    }
+/// Whether rows of this kind have predictions; else the outputs are scores of words.
+pub(super) fn are_made_of(kind: DataKind) -> bool {
+    matches!(
+        kind,
+        DataKind::Classes | DataKind::Numbers | DataKind::Pairs | DataKind::Tags
+    )
 }
 
-/// The predictions of `outputs` `[rows, outputs]`, one a row of the data.
-pub(super) fn of_rows(
-    rows: &TextRows,
-    tokens: &Tokens,
-    labels: &[String],
-    outputs: &Tensor,
-) -> Result<Vec<Prediction>, TchError> {
-    let outputs = outputs.f_to_kind(Kind::Double)?;
-    let name = |class: usize| {
-        labels
-            .get(class)
-            .cloned()
-            .unwrap_or_else(|| class.to_string())
-    };
-    let mut all = Vec::with_capacity(rows.rows.len());
-    let mut token = 0;
-    for (at, row) in rows.rows.iter().enumerate() {
-        all.push(match (&row.text, &row.label) {
-            (Text::Words(words), label) => {
-                let length = tokens.row(at).len();
-                let of_row = outputs.f_narrow(0, token, length as i64)?;
-                token += length as i64;
-                let best = Vec::<i64>::try_from(of_row.f_argmax(1, false)?)?;
-                // The first token of each word that the model saw has the word's tag.
-                let tagged = match tokens.labels(&[at]) {
-                    Some(BatchLabels::Whole(tags)) => tags,
-                    _ => Vec::new(),
-                };
-                let seen = best.iter().zip(&tagged).filter(|(_, tag)| **tag >= 0);
-                let predicted: Vec<String> = seen.map(|(best, _)| name(*best as usize)).collect();
-                let labels = match label {
-                    Some(Label::Tags(tags)) => tags.iter().map(|tag| name(*tag as usize)).collect(),
-                    _ => Vec::new(),
-                };
-                Prediction::Tags {
-                    words: words.clone(),
-                    labels,
-                    predicted,
-                }
-            }
-            (Text::Pair { chosen, rejected }, _) => {
-                let score = |of: usize| outputs.f_double_value(&[(2 * at + of) as i64, 0]);
-                Prediction::Pair {
-                    chosen: chosen.clone(),
-                    rejected: rejected.clone(),
-                    chosen_score: score(0)?,
-                    rejected_score: score(1)?,
-                }
-            }
-            (Text::One(text), Some(Label::Number(number))) => Prediction::Number {
-                text: text.clone(),
-                label: Some(f64::from(*number)),
-                predicted: outputs.f_double_value(&[at as i64, 0])?,
-            },
-            (Text::One(text), label) => {
-                let logits = outputs.f_get(at as i64)?;
-                let probabilities = Vec::<f64>::try_from(logits.f_softmax(0, Kind::Double)?)?;
-                Prediction::Class {
-                    text: text.clone(),
-                    label: match label {
-                        Some(Label::Class(class)) => Some(name(*class as usize)),
-                        _ => None,
-                    },
-                    predicted: name(logits.f_argmax(0, false)?.f_int64_value(&[])? as usize),
-                    probabilities,
-                }
-            }
-        });
+/// The rows of a split, as text and as tokens.
+pub(super) struct Rows<'a> {
+    pub text: &'a TextRows,
+    pub tokens: &'a Tokens,
+    /// Names of classes or tags.
+    pub labels: &'a [String],
+    /// Of rows that are words, for each word the place in its row of its first token.
+    pub firsts: Vec<Vec<Option<usize>>>,
+}
+
+impl Rows<'_> {
+    /// The places among all hidden states that are predicted from, and their number: of texts, or of tokens.
+    pub fn places(&self) -> (Vec<i64>, usize) {
+        if self.firsts.is_empty() {
+            let texts = self.tokens.rows();
+            return ((0..texts as i64).collect(), texts);
+        }
+        let (mut places, mut start) = (Vec::new(), 0);
+        for (row, firsts) in self.firsts.iter().enumerate() {
+            places.extend(firsts.iter().flatten().map(|first| (start + first) as i64));
+            start += self.tokens.row(row).len();
+        }
+        (places, start)
     }
-    Ok(all)
+
+    /// What is predicted for each row from the outputs `[places, outputs]`.
+    pub fn predictions(&self, outputs: &Tensor) -> Result<Vec<Prediction>, TchError> {
+        let outputs = outputs.f_to_kind(Kind::Double)?;
+        let best = outputs.f_argmax(1, false)?;
+        let mut best = Vec::<i64>::try_from(best)?.into_iter();
+        let mut firsts = self.firsts.iter();
+        let rows = self.text.rows.iter().enumerate();
+        rows.map(|(at, row)| {
+            Ok(match (&row.text, &row.label) {
+                (Text::Words(words), label) => {
+                    let mut of_word = |first: &Option<usize>| {
+                        first.and_then(|_| best.next()).map(|best| self.name(best))
+                    };
+                    let tags = match label {
+                        Some(Label::Tags(tags)) => tags.as_slice(),
+                        _ => &[],
+                    };
+                    Prediction::Tags {
+                        words: words.clone(),
+                        labels: tags.iter().map(|tag| self.name(i64::from(*tag))).collect(),
+                        predicted: firsts
+                            .next()
+                            .into_iter()
+                            .flatten()
+                            .map(&mut of_word)
+                            .collect(),
+                    }
+                }
+                (Text::Pair { chosen, rejected }, _) => {
+                    let score = |of: usize| outputs.f_double_value(&[(2 * at + of) as i64, 0]);
+                    Prediction::Pair {
+                        chosen: chosen.clone(),
+                        rejected: rejected.clone(),
+                        chosen_score: score(0)?,
+                        rejected_score: score(1)?,
+                    }
+                }
+                (Text::One(text), Some(Label::Number(number))) => Prediction::Number {
+                    text: text.clone(),
+                    label: Some(f64::from(*number)),
+                    predicted: outputs.f_double_value(&[at as i64, 0])?,
+                },
+                (Text::One(text), label) => {
+                    let logits = outputs.f_get(at as i64)?;
+                    let probabilities = Vec::<f64>::try_from(logits.f_softmax(0, Kind::Double)?)?;
+                    Prediction::Class {
+                        text: text.clone(),
+                        label: match label {
+                            Some(Label::Class(class)) => Some(self.name(i64::from(*class))),
+                            _ => None,
+                        },
+                        predicted: self.name(logits.f_argmax(0, false)?.f_int64_value(&[])?),
+                        probabilities,
+                    }
+                }
+            })
+        })
+        .collect()
+    }
+
+    fn name(&self, class: i64) -> String {
+        let known = usize::try_from(class).ok();
+        let known = known.and_then(|class| self.labels.get(class));
+        known.cloned().unwrap_or_else(|| class.to_string())
+    }
 }
 
 #[cfg(test)]

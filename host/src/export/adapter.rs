@@ -10,6 +10,7 @@ use super::{ExportError, Server, vllm};
 use crate::adapter::peft::{
     About, CONFIG_FILE, PREFIX, PeftContent, TASKS, WEIGHTS_FILE, adapter_config,
 };
+use crate::hub::{HubId, RepoKind};
 use crate::model::{KeptHead, Model, ModelError, Precision, write_tensors};
 use crate::trained::KeptRun;
 
@@ -93,8 +94,12 @@ impl Files {
     }
 }
 
-/// The base as others find it from wherever they are: an id as it is, a folder by its whole path.
+/// The base as others find it from wherever they are: an id without its revision, which has a field of its own, a folder by
+/// its whole path.
 pub(crate) fn place(base: &str) -> String {
+    if let Ok(Some(id)) = HubId::find(RepoKind::Model, base) {
+        return id.repo;
+    }
     match Path::new(base).canonicalize() {
         Ok(path) => path.display().to_string(),
         Err(_) => base.to_owned(),

@@ -2,20 +2,21 @@
 
 use std::fmt::Write as _;
 
-use super::{Form, PROVENANCE_FILE, Request};
+use super::{Form, PROVENANCE_FILE, Request, place};
 use crate::spec::Selection;
 use crate::trained::KeptRun;
 
-/// The card, with the front matter that the hub reads; `base` is the model as the files name it.
-pub(super) fn text(run: &KeptRun, request: &Request<'_>, base: &str) -> String {
+/// The card, with the front matter that the hub reads.
+pub(super) fn text(run: &KeptRun, request: &Request<'_>) -> String {
     let record = &run.record;
     let (spec, result) = (&record.spec.spec, &record.result);
+    let base = place(&spec.model.path);
     let mut card = String::from("---\n");
     let mut line = |text: String| {
         card.push_str(&text);
         card.push('\n');
     };
-    line(format!("base_model: {}", quoted(base)));
+    line(format!("base_model: {}", quoted(&base)));
     line(match request.form {
         Form::Adapter => "library_name: peft\ntags:\n- lora\n- lorahost".to_owned(),
         _ => "library_name: transformers\ntags:\n- lorahost".to_owned(),
@@ -32,7 +33,7 @@ pub(super) fn text(run: &KeptRun, request: &Request<'_>, base: &str) -> String {
     });
     line("| setting | value |\n|---|---|".to_owned());
     let mut row = |name: &str, value: String| line(format!("| {name} | {} |", cell(&value)));
-    row("base model", base.to_owned());
+    row("base model", base);
     row("data", data(run));
     row("head", spec.head.name.clone());
     if let Some(lora) = &spec.lora {

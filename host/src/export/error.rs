@@ -60,7 +60,8 @@ impl ExportError {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Trained(error) => error.is_failure(),
-            Self::Model(ModelError::Torch(_)) | Self::Write { .. } => true,
+            Self::Model(error) => error.is_failure(),
+            Self::Write { .. } => true,
             _ => false,
         }
     }

@@ -11,4 +11,5 @@ pub use adapter::Files;
 pub(crate) use adapter::place;
 pub use error::ExportError;
 pub use provenance::{Exported, PROVENANCE_FILE};
+pub(crate) use write::refuse_existing;
 pub use write::{Form, Request, Server, Written, export};

@@ -69,11 +69,7 @@ pub struct Written {
 /// folder that is there already or cannot be written.
 pub fn export(request: &Request<'_>) -> Result<Written, ExportError> {
     let Request { run: path, to, .. } = *request;
-    if to.exists() {
-        return Err(ExportError::Exists {
-            folder: to.to_owned(),
-        });
-    }
+    refuse_existing(to)?;
     let trained = Trained::find(path, None)?;
     let Trained::Run(run) = &trained else {
         return Err(ExportError::NotARun {
@@ -97,7 +93,7 @@ pub fn export(request: &Request<'_>) -> Result<Written, ExportError> {
         |inside| {
             content.write(inside, request.precision)?;
             let provenance = Provenance::of(run, request, content.head());
-            let card = card::text(run, request, &content.base(run));
+            let card = card::text(run, request);
             fs::write(inside.join("README.md"), card).map_err(failed(to))?;
             provenance.write(inside).map_err(failed(to))
         },
@@ -134,14 +130,16 @@ impl Content {
             Self::Copied(_) => None,
         }
     }
+}
 
-    /// The base model as the folder names it.
-    fn base(&self, run: &KeptRun) -> String {
-        match self {
-            Self::Adapter(files) => files.about.base.clone(),
-            _ => run.record.spec.spec.model.path.clone(),
-        }
+/// Refuses a folder that is there: what is exported makes its own.
+pub(crate) fn refuse_existing(folder: &Path) -> Result<(), ExportError> {
+    if folder.exists() {
+        return Err(ExportError::Exists {
+            folder: folder.to_owned(),
+        });
     }
+    Ok(())
 }
 
 fn refuse_other_forms(run: &KeptRun, form: Form) -> Result<(), ExportError> {

@@ -44,7 +44,7 @@ impl GenerateError {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Trained(error) => error.is_failure(),
-            Self::Model(ModelError::Torch(_)) => true,
+            Self::Model(error) => error.is_failure(),
             _ => false,
         }
     }

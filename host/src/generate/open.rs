@@ -38,19 +38,13 @@ impl Writer {
             });
         }
         let vocabulary = model.vocabulary();
-        let head = model.build_head(LAYOUT, vocabulary)?;
-        // One that shares the words' table has its weights wherever that has them.
-        let mut layers = head.description().layers.iter();
-        let new = layers.find(|layer| !layer.pretrained && !layer.tied);
-        let new = new.map(|layer| layer.name.clone());
+        model.build_head(LAYOUT, vocabulary)?;
         let learnt = trained.complete(&mut model)?;
-        if let Some(layer) = new
-            && !learnt
-                .iter()
-                .any(|name| name.starts_with(&format!("{layer}.")))
-        {
-            let path = path.to_owned();
-            return Err(GenerateError::NoScores { path, layer });
+        if let Some(layer) = model.head()?.description().untrained(&learnt) {
+            return Err(GenerateError::NoScores {
+                path: path.to_owned(),
+                layer: layer.name.clone(),
+            });
         }
         let tokenizer = fitting_tokenizer(&model)?;
         Ok(Self {

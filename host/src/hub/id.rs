@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::error::HubError;
+use crate::model::shown;
 
 /// The two kinds of repositories that are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +56,7 @@ impl HubId {
         Self::parse(kind, text)
             .map(Some)
             .map_err(|reason| HubError::NotAnId {
-                text: text.to_owned(),
+                text: shown(text),
                 reason,
             })
     }

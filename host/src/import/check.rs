@@ -7,7 +7,7 @@ use tch::Device;
 
 use crate::adapter::peft::{About, PeftLayer, TASKS};
 use crate::atomic;
-use crate::export::{ExportError, Files, place};
+use crate::export::{ExportError, Files, place, refuse_existing};
 use crate::model::Precision;
 use crate::trained::Trained;
 
@@ -47,6 +47,9 @@ pub fn import(
     base: Option<&str>,
     output: Option<&Path>,
 ) -> Result<Import, ExportError> {
+    if let Some(output) = output {
+        refuse_existing(output)?;
+    }
     let path = folder.display().to_string();
     let trained = Trained::find(&path, base)?;
     let Trained::Adapter(adapter) = &trained else {
@@ -77,7 +80,7 @@ pub fn import(
         let task = TASKS.iter().find(|(_, known)| Some(*known) == layout);
         let about = About {
             base: place(&adapter.base),
-            revision: adapter.peft.config.revision.clone(),
+            revision: adapter.revision.clone(),
             task: task.map(|(task, _)| *task),
             dropout: adapter.peft.config.dropout,
             fan_in_fan_out: model.has_transposed_factors(),
@@ -91,11 +94,6 @@ pub fn import(
             folder: output.to_owned(),
             source,
         };
-        if output.exists() {
-            return Err(ExportError::Exists {
-                folder: output.to_owned(),
-            });
-        }
         atomic::write_folder(output, failed, |inside| {
             Ok::<_, ExportError>(files.write(inside, Precision::Fp32)?)
         })?;

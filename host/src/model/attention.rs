@@ -82,15 +82,15 @@ impl Attention {
         let kind = parts[2].kind();
         let [query, key, value] = parts.map(|part| part.f_to_kind(kind));
         let (query, key, value) = (query?, key?, value?);
-        if !flash::serves(&value) || self.dropout.is_active(pass) {
-            return self.by_sequence([&query, &key, &value], batch, pass);
-        }
         let width = query.size()[1];
         let Heads {
             heads, kv_heads, ..
         } = self.heads;
-        let split =
-            |part: &Tensor, count: usize| part.f_reshape([-1, count as i64, width / heads as i64]);
+        let by_head = width / heads as i64;
+        if !flash::serves(value.device(), kind, by_head) || self.dropout.is_active(pass) {
+            return self.by_sequence([&query, &key, &value], batch, pass);
+        }
+        let split = |part: &Tensor, count: usize| part.f_reshape([-1, count as i64, by_head]);
         let query = split(&query, heads)?;
         let (key, value) = (split(&key, kv_heads)?, split(&value, kv_heads)?);
         let longest = batch.lengths.iter().copied().max().unwrap_or(0);

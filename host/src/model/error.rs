@@ -17,6 +17,11 @@ pub enum ModelError {
     },
     #[error("cannot write {}: {reason}", path.display())]
     Write { path: PathBuf, reason: String },
+    #[error("`{name}` has numbers beyond the range of {precision}: write it with --dtype fp32")]
+    Overflow {
+        name: String,
+        precision: &'static str,
+    },
     #[error("no folder {}: a model is a folder with config.json and model.safetensors, or builtin:NAME", path.display())]
     NoFolder { path: PathBuf },
     #[error("{} has no config.json: a model is a folder with config.json and model.safetensors", folder.display())]
@@ -102,6 +107,14 @@ pub enum ModelError {
     Torch(#[from] tch::TchError),
 }
 
+impl ModelError {
+    /// Whether it is the machine or the program that failed, and not what was given.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Torch(_))
+    }
+}
+
 /// Names that a message lists; of more it tells the number alone.
 const LISTED: usize = 5;
 
@@ -115,9 +128,33 @@ pub(crate) fn listed(what: &str, names: &[String]) -> String {
     format!("{} {what}: {first}{rest}", names.len())
 }
 
+/// A text that stands in a file as a message may show it: printable, on one line, not without end.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 100;
+    let mut letters = text.chars();
+    let mut shown = String::new();
+    for letter in letters.by_ref().take(MOST) {
+        match letter {
+            '"' | '\'' | '\\' => shown.push(letter),
+            _ => shown.extend(letter.escape_debug()),
+        }
+    }
+    if letters.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_a_file_stays_on_its_line() {
+        assert_eq!(shown("a \"b\"\\c\u{e4}"), "a \"b\"\\c\u{e4}");
+        assert_eq!(shown("x\n\u{1b}[2J\u{202e}"), "x\\n\\u{1b}[2J\\u{202e}");
+        assert_eq!(shown(&"y".repeat(101)), "y".repeat(100) + "...");
+    }
 
     #[test]
     fn a_long_list_ends_with_a_count() {

@@ -1,5 +1,7 @@
 //! The layers of a model's head: their description and their weights.
 
+use std::collections::BTreeSet;
+
 use lorahost_plugin_api::protocol::{self, HeadLayers};
 pub use lorahost_plugin_api::protocol::{HeadLayerKind, Pooled};
 use tch::{Kind, Tensor};
@@ -89,6 +91,19 @@ impl HeadDescription {
     #[must_use]
     pub fn has_labels(&self) -> bool {
         self.pooled.is_some() || self.layout == "tokens"
+    }
+
+    /// The first layer whose weights were drawn: the model's files lack them, and they are not among the parameters
+    /// `learnt`. One that shares the words' table has its weights wherever that has them.
+    #[must_use]
+    pub fn untrained(&self, learnt: &BTreeSet<String>) -> Option<&HeadLayer> {
+        let is_learnt = |layer: &HeadLayer| {
+            let under = format!("{}.", layer.name);
+            learnt.iter().any(|name| name.starts_with(&under))
+        };
+        self.layers
+            .iter()
+            .find(|layer| !layer.pretrained && !layer.tied && !is_learnt(layer))
     }
 
     /// The head as a plugin sees it.

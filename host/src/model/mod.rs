@@ -47,7 +47,7 @@ pub use config::Config;
 pub use describe::Description;
 pub(crate) use describe::grouped;
 pub use error::ModelError;
-pub(crate) use error::listed;
+pub(crate) use error::{listed, shown};
 pub(crate) use files::{COMPANIONS, CONFIG, INDEX, WEIGHTS};
 pub use files::{ModelFiles, NamedFile};
 pub use head::{Head, HeadDescription, HeadLayer, HeadLayerKind, Pooled};

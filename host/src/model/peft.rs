@@ -6,7 +6,7 @@ use tch::{TchError, Tensor};
 
 use super::load_adapter::copy_parameters;
 use super::save::as_stored;
-use super::{HeadLayer, Model, ModelError, Part, listed};
+use super::{HeadLayer, Model, ModelError, Part, listed, shown};
 use crate::adapter::peft::{PeftContent, PeftFolder, PeftLayer};
 use crate::adapter::{Factors, Linear, ModuleKind};
 
@@ -157,7 +157,7 @@ impl Model {
         let named = |name: &str| linears.iter().find(|linear| linear.name() == name);
         let (mut unfit, mut tied, mut misshaped) = (Vec::new(), Vec::new(), Vec::new());
         for layer in layers {
-            let module = layer.module.escape_debug().to_string();
+            let module = shown(&layer.module);
             match named(&layer.module) {
                 None => unfit.push(module),
                 Some(linear) if linear.is_tied() => tied.push(module),
@@ -242,9 +242,8 @@ impl Model {
                 }
             }
         }
-        let shown = |name: &String| name.escape_debug().to_string();
         let unfit = saved.keys().filter(|name| !known.contains_key(*name));
-        let unfit: Vec<String> = unfit.map(shown).collect();
+        let unfit: Vec<String> = unfit.map(|name| shown(name)).collect();
         let misshaped = saved.iter().filter_map(|(name, tensor)| {
             let (found, expected) = (tensor.size(), known.get(name)?);
             (found != *expected)
@@ -255,7 +254,7 @@ impl Model {
             let module = name.rsplit_once('.').map_or("", |(module, _)| module);
             !saved.contains_key(*name) && folder.config.saves(module)
         });
-        let lacking: Vec<String> = lacking.map(shown).collect();
+        let lacking: Vec<String> = lacking.map(|name| shown(name)).collect();
         let kinds = [
             ("that fit no parameter of the model", unfit),
             ("of another shape", misshaped),

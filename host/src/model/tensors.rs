@@ -78,10 +78,10 @@ pub fn write_tensors(
     for (name, tensor) in tensors {
         let narrow = tensor.f_detach()?.f_to_kind(precision.kind())?;
         if precision != Precision::Fp32 && !is_finite(&narrow)? && is_finite(tensor)? {
-            return Err(failed(format!(
-                "`{name}` has numbers that {} has not",
-                precision.name()
-            )));
+            return Err(ModelError::Overflow {
+                name: name.clone(),
+                precision: precision.name(),
+            });
         }
         copies.push((name.as_str(), tensor.size(), bytes_of(&narrow)?));
     }

@@ -8,11 +8,11 @@ use std::slice;
 use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::error::listed;
+use super::error::{listed, shown};
 use super::{ModelError, ShardIndex};
 use crate::native;
 
@@ -88,7 +88,7 @@ impl WeightFile {
                     .get(&canonical(name))
                     .is_none_or(|entry| entry.source != here)
             });
-            absent.extend(elsewhere.map(|name| format!("`{name}` ({})", path.display())));
+            absent.extend(elsewhere.map(|name| format!("`{}` ({})", shown(name), path.display())));
         }
         if absent.is_empty() {
             Ok(file)
@@ -159,7 +159,8 @@ impl WeightFile {
             Dtype::F16 => Ok(Kind::Half),
             Dtype::BF16 => Ok(Kind::BFloat16),
             other => Err(format!(
-                "`{name}` has type {other:?}, expected F32, F16 or BF16"
+                "`{}` has type {other:?}, expected F32, F16 or BF16",
+                shown(name)
             )),
         })
     }
@@ -188,7 +189,7 @@ impl WeightFile {
                         .and_then(|tensor| tensor.f_to_kind(Kind::Float))
                 }
             };
-            tensor.map_err(|error| format!("`{name}`: {error}"))
+            tensor.map_err(|error| format!("`{}`: {error}", shown(name)))
         }))
     }
 
@@ -219,7 +220,7 @@ impl WeightFile {
                 .collect::<Result<_, _>>();
             let entry = Entry {
                 source: self.sources.len(),
-                shape: shape.map_err(|_| wrong(format!("`{name}` is too large")))?,
+                shape: shape.map_err(|_| wrong(format!("`{}` is too large", shown(&name))))?,
                 dtype: info.dtype,
                 range: header + info.data_offsets.0..header + info.data_offsets.1,
             };
@@ -229,11 +230,13 @@ impl WeightFile {
                     Some(other) => ModelError::Shards {
                         origin: self.origin.clone(),
                         problem: format!(
-                            "`{name}` is in both {} and {}",
-                            other.origin, source.origin
+                            "`{}` is in both {} and {}",
+                            shown(&name),
+                            other.origin,
+                            source.origin
                         ),
                     },
-                    None => wrong(format!("two tensors mean `{name}`")),
+                    None => wrong(format!("two tensors mean `{}`", shown(&name))),
                 });
             }
             self.entries.insert(name, entry);
@@ -282,8 +285,9 @@ impl Bytes {
 
 /// Where the data starts, and the checked header: the data's ranges are whole, in order and within the file.
 fn read_header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
-    SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let (length, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    // Some of its errors repeat a name of the file.
+    let reason = |error: SafeTensorError| shown(&error.to_string());
+    SafeTensors::deserialize(bytes).map_err(reason)?;
+    let (length, metadata) = SafeTensors::read_metadata(bytes).map_err(reason)?;
     Ok((8 + length, metadata))
 }

@@ -20,11 +20,13 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// Whether the kernel takes such a tensor.
+/// Whether the kernel takes heads of such numbers, `width` of them each.
 #[must_use]
-pub fn serves(tensor: &Tensor) -> bool {
-    matches!(tensor.device(), Device::Cuda(_))
-        && matches!(tensor.kind(), Kind::BFloat16 | Kind::Half)
+pub fn serves(device: Device, kind: Kind, width: i64) -> bool {
+    matches!(device, Device::Cuda(_))
+        && matches!(kind, Kind::BFloat16 | Kind::Half)
+        && width % 8 == 0
+        && width <= 256
 }
 
 /// softmax(q k' / sqrt(width)) v within each sequence, `[total, heads, width]`; no dropout, whose masks the kernel would draw
@@ -64,9 +66,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn half_precision_on_cuda_is_served_for_widths_of_the_kernel() {
+        let cuda = Device::Cuda(0);
+        for (device, kind, width, served) in [
+            (cuda, Kind::BFloat16, 64, true),
+            (cuda, Kind::Half, 256, true),
+            (cuda, Kind::BFloat16, 20, false),
+            (cuda, Kind::BFloat16, 264, false),
+            (cuda, Kind::Float, 64, false),
+            (Device::Cpu, Kind::BFloat16, 64, false),
+        ] {
+            let found = serves(device, kind, width);
+            assert_eq!(found, served, "{device:?} {kind:?} {width}");
+        }
+    }
+
+    #[test]
     fn the_call_fits_the_operator_and_lacks_nothing_but_the_device() {
         let x = Tensor::zeros([5, 2, 8], (Kind::BFloat16, Device::Cpu));
-        assert!(!serves(&x));
         let offsets = Tensor::from_slice(&[0_i32, 2, 5]);
         let error = attention([&x, &x, &x], &offsets, 3, true).unwrap_err();
         let text = error.to_string();

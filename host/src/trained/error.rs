@@ -65,7 +65,8 @@ impl TrainedError {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Hub(error) => error.is_failure(),
-            Self::Model(ModelError::Torch(_)) | Self::Record(RecordError::Io { .. }) => true,
+            Self::Model(error) => error.is_failure(),
+            Self::Record(RecordError::Io { .. }) => true,
             _ => false,
         }
     }

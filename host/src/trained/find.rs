@@ -7,8 +7,8 @@ use tch::Device;
 
 use super::TrainedError;
 use crate::adapter::peft::{PeftFolder, TASKS, is_peft_folder};
-use crate::hub::{resolve_model, resolve_recorded_model};
-use crate::model::{KeptHead, Model, ModelFiles, Options};
+use crate::hub::{locate_model, resolve_model, resolve_recorded_model};
+use crate::model::{KeptHead, Model, ModelFiles, Options, shown};
 use crate::record::{RunRecord, RunState, is_run, state};
 use crate::spec::{ModelSpec, Save, Seeds, Weights};
 use crate::train::{ADAPTER_FILE, MODEL_FOLDER};
@@ -51,6 +51,8 @@ pub struct AdapterOnBase {
     pub peft: PeftFolder,
     /// As it is named: a path, an id on the hub, `builtin:NAME`.
     pub base: String,
+    /// The base's commit, where it is on the hub.
+    pub revision: Option<String>,
     /// Where it lies.
     base_path: String,
 }
@@ -185,7 +187,7 @@ impl AdapterOnBase {
     fn open(folder: &Path, base: Option<&str>) -> Result<Self, TrainedError> {
         let peft = PeftFolder::open(folder)?;
         // Where the user names the model, the adapter's own commit is of another place.
-        let commit = peft.config.revision.clone().filter(|_| base.is_none());
+        let revision = peft.config.revision.clone().filter(|_| base.is_none());
         let own = peft.config.base.clone().filter(|own| !own.is_empty());
         let base = base.map(str::to_owned).or(own);
         let mut adapter = Self {
@@ -194,13 +196,16 @@ impl AdapterOnBase {
             base: base.ok_or_else(|| TrainedError::NoBase {
                 folder: folder.to_owned(),
             })?,
+            revision,
             base_path: String::new(),
         };
-        let found = match commit {
-            Some(commit) => resolve_recorded_model(&adapter.base, Some(&commit)),
-            None => resolve_model(&adapter.base),
+        let found = match adapter.revision.clone() {
+            Some(commit) => resolve_recorded_model(&adapter.base, Some(&commit))
+                .map(|path| (path, Some(commit))),
+            None => locate_model(&adapter.base, true).map(|place| (place.path, place.revision)),
         };
-        adapter.base_path = found.map_err(|error| adapter.without_base(&error.to_string()))?;
+        (adapter.base_path, adapter.revision) =
+            found.map_err(|error| adapter.without_base(&error.to_string()))?;
         Ok(adapter)
     }
 
@@ -238,7 +243,7 @@ impl AdapterOnBase {
     fn without_base(&self, reason: &str) -> TrainedError {
         TrainedError::AdapterBase {
             folder: self.folder.clone(),
-            model: self.base.clone(),
+            model: shown(&self.base),
             reason: reason.to_owned(),
         }
     }

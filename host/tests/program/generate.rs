@@ -105,6 +105,38 @@ fn an_adapter_writes_what_the_merged_model_writes() {
 }
 
 #[test]
+fn an_exported_adapter_writes_what_its_run_writes() {
+    let sandbox = with_llama();
+    sandbox.write(
+        "tale/train.txt",
+        "the goal of the coach says treaty\n".repeat(60),
+    );
+    let run = sandbox.train_one(
+        "--model llama --data tale --set data.block_size=14 --plugin PLUGIN/causal_lm_head --head causal-lm --lrs 0.03 \
+         --save adapter",
+    );
+    let run = run.folder.display();
+    let tokens = |path: &str| {
+        let words = format!("{path} --prompt treaty --max-new-tokens 12");
+        written(&sandbox, &words)["tokens"].clone()
+    };
+    let expected = tokens(&run.to_string());
+    assert_ne!(expected, tokens("llama"), "nothing was learnt");
+    let outcome = sandbox.lorahost(&format!("export {run} adapter"));
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert_eq!(tokens("adapter"), expected);
+
+    fs::rename(sandbox.path("llama"), sandbox.path("moved")).unwrap();
+    let lost = sandbox.lorahost("generate adapter --prompt treaty");
+    assert!(
+        lost.refused().contains("--model names another place"),
+        "{}",
+        lost.err
+    );
+    assert_eq!(tokens("adapter --model moved"), expected);
+}
+
+#[test]
 fn draws_belong_to_the_seed() {
     let sandbox = with_llama();
     let draw = |seed: u32| {

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::hub_server::{Fault, Repository};
 use crate::hub_world::{TOKEN, WEIGHTS, World, files_of, transfers};
 use crate::sandbox::{copy_model, small, workspace};
@@ -63,6 +65,43 @@ fn what_is_on_the_hub_trains_as_what_is_here() {
     assert_eq!(gone.code, 0, "{}", gone.err);
     assert!(gone.err.contains("as the cache has it"), "{}", gone.err);
     assert!(world.sandbox.path("hub4/results.json").exists());
+}
+
+#[test]
+fn an_adapter_has_the_id_of_its_base_and_the_commit_apart() {
+    let world = World::new();
+    let (sandbox, commit) = (&world.sandbox, &world.model);
+    let copy = world
+        .server
+        .put("models/org/copy", Repository::of(files_of(&sandbox.path("model"))));
+    let outcome = world.run("--model org/tiny@main --save adapter");
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let run = sandbox.runs("out").remove(0);
+    let config = |words: &str, folder: &str| {
+        let outcome = world.online(words, &[]);
+        assert_eq!(outcome.code, 0, "{words}: {}", outcome.err);
+        let config = fs::read(sandbox.path(folder).join("adapter_config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        ["base_model_name_or_path", "revision"].map(|key| config[key].clone())
+    };
+    let exported = config(
+        &format!("export {} adapter", run.folder.display()),
+        "adapter",
+    );
+    assert_eq!(exported, [json!("org/tiny"), json!(commit)]);
+    let card = fs::read_to_string(sandbox.path("adapter/README.md")).unwrap();
+    assert!(card.contains("base_model: \"org/tiny\"\n"), "{card}");
+
+    let imported = config("import adapter --output same", "same");
+    assert_eq!(imported, exported);
+    let imported = config(
+        "import adapter --model org/copy@main --output other",
+        "other",
+    );
+    assert_eq!(imported, [json!("org/copy"), json!(copy)]);
+    let imported = config("import adapter --model model --output here", "here");
+    let here = sandbox.path("model").canonicalize().unwrap();
+    assert_eq!(imported, [json!(here), Value::Null]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod catalogue_init;
 mod check;
 mod cuda;
 mod data;
+mod eval;
 mod flags;
 mod frozen;
 mod generate;

@@ -128,14 +128,6 @@ fn python(
     Some(serde_json::from_slice(&fs::read(output).unwrap()).unwrap())
 }
 
-/// What a call of the program prints as JSON, with numbers as they are: outcomes have words in their place.
-fn printed(sandbox: &Sandbox, words: &str) -> Value {
-    let ended = sandbox.start(words, &[]).output();
-    let err = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{words}: {err}");
-    serde_json::from_slice(&ended.stdout).unwrap()
-}
-
 fn has_python(test: &str) -> bool {
     let there = std::env::var_os("LORAHOST_TEST_PYTHON").is_some();
     if !there {
@@ -168,15 +160,10 @@ fn compare(sandbox: &Sandbox, test: &str, runs: &[(String, Run)], head: HeadOf<'
         let name = format!("export-{}{}", run.record.spec.id, flags.replace(' ', ""));
         let folder = export(sandbox, run, &name, flags);
         expected.push(logits(&run.folder, None, head));
-        let own = if flags.contains("--merged") {
-            json!(folder)
+        let (own, adapter) = if flags.contains("--merged") || flags.contains("--full") {
+            (json!(folder), Value::Null)
         } else {
-            json!(sandbox.path(base))
-        };
-        let adapter = if flags.contains("--merged") {
-            Value::Null
-        } else {
-            json!(folder)
+            (json!(sandbox.path(base)), json!(folder))
         };
         cases.push(json!({
             "base": own, "adapter": adapter, "layout": head.0, "outputs": head.1, "rows": ROWS,
@@ -225,6 +212,112 @@ fn every_init_head_and_architecture_loads_in_peft_with_equal_logits() {
     compare(&sandbox, test, &some, ("pooled", 4), "--merged");
 }
 
+#[test]
+fn other_heads_load_in_peft_with_equal_logits() {
+    let test = "other_heads_load_in_peft_with_equal_logits";
+    let sandbox = with_families();
+    let rows = "{\"words\": [\"goal\", \"the\", \"bank\"], \"tags\": [\"A\", \"B\", \"C\"]}\n";
+    sandbox.write("tags/train.jsonl", rows.repeat(24));
+    let lines = "the new treaty of the big bank says goal after goal in two\n";
+    sandbox.write("text/train.txt", lines.repeat(40));
+    for (head, flags, layout, families) in [
+        (
+            "token-classification",
+            "--data tags",
+            ("tokens", 3),
+            &["distilbert", "bert", "gpt2", "qwen2"][..],
+        ),
+        (
+            "causal-lm",
+            "--data text --block-size 16",
+            ("causal", 0),
+            &["gpt2", "llama", "qwen2"],
+        ),
+        (
+            "masked-lm",
+            "--data data",
+            ("vocabulary", 0),
+            &["distilbert", "bert"],
+        ),
+    ] {
+        let mut runs = Vec::new();
+        for family in families {
+            let flags = format!(
+                "--model {} {flags} --head {head} --init pissa --set lora.head_mode=[\"train\",\"lora\"] --lrs \
+                 1e-2 --save adapter --output {head}-{family} --workers 2",
+                sandbox.path(family).display()
+            );
+            let of_family = train(&sandbox, &flags).into_iter();
+            runs.extend(of_family.map(|run| ((*family).to_owned(), run)));
+        }
+        compare(&sandbox, test, &runs, layout, "");
+    }
+}
+
+#[test]
+fn a_model_after_full_fine_tuning_is_the_same_elsewhere() {
+    let test = "a_model_after_full_fine_tuning_is_the_same_elsewhere";
+    let sandbox = with_families();
+    let mut runs = Vec::new();
+    for family in FAMILIES {
+        let flags = format!(
+            "--model {} --full-finetune --lrs 1e-2 --save full --output {family}-full",
+            sandbox.path(family).display()
+        );
+        let run = sandbox.train_one(&flags);
+        let learnt = logits(&run.folder, None, ("pooled", 4));
+        let base = logits(&sandbox.path(family), None, ("pooled", 4));
+        assert!(differ(&learnt, &base), "{family}");
+        runs.push((family.to_owned(), run));
+    }
+    compare(&sandbox, test, &runs, ("pooled", 4), "--full");
+}
+
+#[test]
+fn exports_have_the_type_that_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let model = sandbox.path("model");
+    let flags = format!("--model {} --lrs 1e-2 --save adapter", model.display());
+    let run = sandbox.train_one(&flags);
+    let kept = crate::sandbox::tensors(&run.folder.join("adapter.safetensors"));
+    let exact = logits(&run.folder, None, ("pooled", 4));
+    for (dtype, kind, name, tolerance) in [
+        ("bf16", Kind::BFloat16, "bfloat16", 0.05),
+        ("fp16", Kind::Half, "float16", 0.01),
+    ] {
+        let folder = export(&sandbox, &run, dtype, &format!("--dtype {dtype}"));
+        let written = crate::sandbox::tensors(&folder.join("adapter_model.safetensors"));
+        for (key, tensor) in &written {
+            let own = &kept[key.strip_prefix("base_model.model.").unwrap()];
+            assert!(tensor.equal(&own.to_kind(kind)), "{key}");
+        }
+        let whole = export(
+            &sandbox,
+            &run,
+            &format!("{dtype}-whole"),
+            &format!("--merged --dtype {dtype}"),
+        );
+        let written = crate::sandbox::tensors(&whole.join("model.safetensors"));
+        assert!(
+            written.values().all(|tensor| tensor.kind() == kind),
+            "{dtype}"
+        );
+        let config: Value =
+            serde_json::from_slice(&fs::read(whole.join("config.json")).unwrap()).unwrap();
+        let said = config.get("dtype").or_else(|| config.get("torch_dtype"));
+        assert_eq!(said, Some(&json!(name)));
+        for folder in [folder, whole] {
+            let found = logits(&folder, None, ("pooled", 4));
+            for (found, exact) in found.iter().flatten().zip(exact.iter().flatten()) {
+                assert!(
+                    (found - exact).abs() < tolerance,
+                    "{dtype}: {found}, {exact}"
+                );
+            }
+        }
+    }
+}
+
 /// Adapters that PEFT made, with their logits: `scripts/references/adapters.py`.
 fn references() -> (PathBuf, Vec<Value>) {
     let folder = workspace().join("host/tests/data/peft");
@@ -257,7 +350,7 @@ fn training_goes_on_from_an_adapter() {
     let model = model.display();
     let words =
         format!("eval {adapter_path} --model {model} --data data --split validation --json");
-    let measured = printed(&sandbox, &words);
+    let measured = sandbox.json(&words);
     let start = logits(&adapter, Some(&model.to_string()), ("pooled", 4));
 
     let flags = format!("--model {model} --adapter {adapter_path} --lrs 1e-2 --save adapter");
@@ -281,6 +374,13 @@ fn training_goes_on_from_an_adapter() {
     assert!(differ(&learnt, &start));
     let exported = export(&sandbox, run, "exported", "");
     close(&logits(&exported, None, ("pooled", 4)), &learnt, "exported");
+    let case = json!({
+        "base": model.to_string(), "adapter": exported, "layout": "pooled", "outputs": 4, "rows": ROWS,
+    });
+    let test = "training_goes_on_from_an_adapter";
+    if let Some(found) = python(&sandbox, test, "logits", &[case]) {
+        close(&found[0], &learnt, "in PEFT");
+    }
 
     let copy = sandbox.path("copy");
     fs::create_dir(&copy).unwrap();
@@ -348,71 +448,6 @@ fn modules_trained_whole_learn_on() {
         &logits(&exported, None, head),
         &logits(&run.folder, None, head),
         "exported",
-    );
-}
-
-#[test]
-fn a_run_is_measured_as_it_measured_itself() {
-    let sandbox = Sandbox::new();
-    for save in ["adapter", "full"] {
-        let run = sandbox.train_one(&format!("--lrs 1e-2 --save {save} --output {save}"));
-        let words = format!(
-            "eval {} --json --predictions {save}.jsonl",
-            run.folder.display()
-        );
-        let found = printed(&sandbox, &words);
-        let off = found["loss"].as_f64().unwrap() - run.test_loss();
-        // Merged weights are rounded once more.
-        assert!(
-            off.abs() <= if save == "full" { 1e-5 } else { 0.0 },
-            "{save}: {off}"
-        );
-        let metrics = &run.record.result.measured.test.as_ref().unwrap().metrics;
-        assert_eq!(found["metrics"]["accuracy"], metrics["accuracy"]);
-        assert_eq!(found["rows"], 32);
-        let rows = fs::read_to_string(sandbox.path(format!("{save}.jsonl"))).unwrap();
-        let rows: Vec<Value> = rows
-            .lines()
-            .map(|row| serde_json::from_str(row).unwrap())
-            .collect();
-        assert_eq!(rows.len(), 32);
-        let right = rows
-            .iter()
-            .filter(|row| row["label"] == row["predicted"])
-            .count();
-        assert_eq!(right as f64 / 32.0, metrics["accuracy"]);
-        let counts: Vec<Vec<usize>> =
-            serde_json::from_value(found["confusion"]["counts"].clone()).unwrap();
-        assert_eq!(counts.iter().flatten().sum::<usize>(), 32);
-        assert_eq!(
-            (0..4).map(|class| counts[class][class]).sum::<usize>(),
-            right
-        );
-        let first = &rows[0];
-        let sum: f64 = first["probabilities"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_f64)
-            .sum();
-        assert!((sum - 1.0).abs() < 1e-9);
-    }
-    let run = sandbox.runs("adapter").remove(0);
-    export(&sandbox, &run, "exported", "");
-    let by_folder = sandbox.lorahost("eval exported --data data/test.csv --predictions rows.csv");
-    assert_eq!(by_folder.code, 0, "{}", by_folder.err);
-    let loss = format!("loss      {:.4}", run.test_loss());
-    assert!(by_folder.out.contains(&loss), "{}", by_folder.out);
-    assert!(
-        by_folder.out.contains("true \\ predicted"),
-        "{}",
-        by_folder.out
-    );
-    let rows = fs::read_to_string(sandbox.path("rows.csv")).unwrap();
-    assert_eq!(rows.lines().count(), 33);
-    assert!(
-        rows.starts_with("text,label,predicted,p(0),p(1),p(2),p(3)"),
-        "{rows}"
     );
 }
 

@@ -66,8 +66,11 @@ fn a_sound_adapter_is_shown_and_made_plain() {
         (value["layers"].clone(), value["modules_to_save"].clone())
     };
     assert_eq!(shown("plain"), shown("adapter"));
-    let again = sandbox.lorahost("import adapter --model gpt2 --output plain");
-    assert!(again.refused().contains("is there already"));
+    let again = sandbox.lorahost("import nothing --output plain");
+    assert!(
+        again.refused().contains("is there already"),
+        "before all else"
+    );
 }
 
 #[test]
@@ -187,6 +190,50 @@ fn a_file_cut_anywhere_is_refused() {
     fs::remove_file(&path).unwrap();
     fs::write(sandbox.path("adapter/adapter_model.bin"), "pickle").unwrap();
     assert!(refused(&sandbox).contains("never pickle"));
+}
+
+#[test]
+fn a_full_disk_is_the_machine_s_fault() {
+    let sandbox = with_adapter();
+    let run = sandbox.train_one("--save adapter");
+    let run = run.folder.display();
+    for words in [
+        format!("export {run} new"),
+        format!("export {run} new --merged"),
+        "import adapter --model gpt2 --output new".to_owned(),
+    ] {
+        let outcome = sandbox.lorahost_on_a_full_disk(&words);
+        assert_eq!(outcome.code, 1, "{words}: {}", outcome.err);
+        assert!(
+            outcome.err.contains("cannot write") && outcome.err.contains("too large"),
+            "{}",
+            outcome.err
+        );
+        assert!(!sandbox.path("new").exists());
+    }
+}
+
+#[test]
+fn numbers_beyond_a_type_are_refused_by_name() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.train_one("--save adapter");
+    let path = run.folder.join("adapter.safetensors");
+    let (header, mut data) = parts(&path);
+    let of_a_factor = |(name, entry): (&String, &Value)| {
+        let start = entry["data_offsets"][0].as_u64()?;
+        name.ends_with("0.attention.self.query.lora_A.weight")
+            .then_some(start as usize)
+    };
+    let start = header.as_object().unwrap().iter().find_map(of_a_factor);
+    let start = start.unwrap();
+    data[start..start + 4].copy_from_slice(&1e6_f32.to_le_bytes());
+    assemble(&path, &header, &data);
+    let words = format!("export {} new --dtype", run.folder.display());
+    let outcome = sandbox.lorahost(&format!("{words} fp16"));
+    insta::assert_snapshot!(outcome.refused(), @"`base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight` has numbers beyond the range of float16: write it with --dtype fp32");
+    assert!(!sandbox.path("new").exists());
+    let outcome = sandbox.lorahost(&format!("{words} bf16"));
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use lorahost::record::{Event, RunRecord, RunState, read_metrics, state};
 use regex::Regex;
+use serde_json::Value;
 
 use crate::processes::Running;
 
@@ -127,6 +128,23 @@ impl Sandbox {
         self.end(self.start(words, environment))
     }
 
+    /// What a call prints as JSON, which must end well, with numbers as they are: outcomes have words in their place.
+    pub fn json(&self, words: &str) -> Value {
+        let ended = self.start(words, &[]).output();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{words}: {err}");
+        serde_json::from_slice(&ended.stdout).unwrap()
+    }
+
+    /// As [`Sandbox::lorahost`], on a machine that takes no more than 4 KiB of any file.
+    pub fn lorahost_on_a_full_disk(&self, words: &str) -> Outcome {
+        let mut shell = Command::new("sh");
+        let script = r#"trap '' XFSZ; ulimit -f 8; exec "$0" "$@""#;
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_lorahost")]);
+        let mut command = self.prepared(shell, words, &[]);
+        self.end(Running::new(command.spawn().unwrap()))
+    }
+
     /// Starts the program.
     pub fn start(&self, words: &str, environment: &[(&str, &str)]) -> Running {
         Running::new(self.command(words, environment).spawn().unwrap())
@@ -134,8 +152,18 @@ impl Sandbox {
 
     /// A call of the program that is not made yet.
     pub fn command(&self, words: &str, environment: &[(&str, &str)]) -> Command {
+        let program = Command::new(env!("CARGO_BIN_EXE_lorahost"));
+        self.prepared(program, words, environment)
+    }
+
+    /// A call by this command, with the words behind its own.
+    fn prepared(
+        &self,
+        mut command: Command,
+        words: &str,
+        environment: &[(&str, &str)],
+    ) -> Command {
         let words: Vec<String> = words.split_whitespace().map(unmasked).collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lorahost"));
         command
             .args(words)
             .current_dir(self.folder.path())

@@ -45,7 +45,7 @@ impl TaskHead for Reward {
         let pairs = rewards.reshape(&[rows / 2, 2])?;
         let margin = pairs.select(1, 0)?.sub_tensor(&pairs.select(1, 1)?)?;
         Ok(Loss {
-            sum: -&op("aten::log_sigmoid").arg(&margin).tensor()?.sum()?,
+            sum: -&margin.log_sigmoid()?.sum()?,
             count: (rows / 2).cast_unsigned(),
             predictions: Some(margin.detach()?),
         })

@@ -6,7 +6,8 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::PeftError;
-use super::patterns::{ByPattern, Modules, end, whole};
+use super::patterns::{ByPattern, Modules, before_number, end, whole};
+use crate::model::shown;
 use crate::nearest::nearest;
 
 /// What an adapter's configuration says of its factors.
@@ -122,9 +123,7 @@ impl AdapterConfig {
             Some(_) => file.names("layers_pattern")?,
         };
         let layer_pattern = |pattern: &String| {
-            let before_number = format!(r"^(?:.*?\.)?(?:{pattern})\.(\d+)\.");
-            Regex::new(&before_number)
-                .map_err(|error| file.unreadable("layers_pattern", &error.to_string()))
+            before_number(pattern).map_err(|reason| file.unreadable("layers_pattern", &reason))
         };
         Ok(Self {
             rank,
@@ -232,7 +231,7 @@ impl Fields<'_> {
         let kind = self.get("peft_type").and_then(Value::as_str);
         if kind != Some("LORA") {
             let kind = kind.unwrap_or("absent");
-            what.push(format!("`peft_type` is {kind}: only LORA is"));
+            what.push(format!("`peft_type` is {}: only LORA is", shown(kind)));
         }
         for (key, neutral) in NEUTRAL {
             let found = self.get(key).map(Value::to_string);
@@ -240,7 +239,7 @@ impl Fields<'_> {
                 && found != *neutral
                 && found != "false"
             {
-                what.push(format!("`{key}` is {}", short(&found)));
+                what.push(format!("`{key}` is {}", shown(&found)));
             }
         }
         match self.get("init_lora_weights") {
@@ -249,7 +248,7 @@ impl Fields<'_> {
             Some(other) => what.push(format!(
                 "`init_lora_weights` is {}, with which PEFT changes the base weights on loading: save the adapter with \
                  `path_initial_model_for_weight_conversion`, which makes plain LoRA of it",
-                short(&other.to_string())
+                shown(&other.to_string())
             )),
         }
         let known = || {
@@ -262,7 +261,7 @@ impl Fields<'_> {
                 let near = near.map_or_else(String::new, |near| format!(", is `{near}` meant?"));
                 what.push(format!(
                     "`{}` is not known here and may change the result{near}",
-                    short(key)
+                    shown(key)
                 ));
             }
         }
@@ -282,8 +281,8 @@ impl Fields<'_> {
     fn wrong_value(&self, key: &str, found: &Value, expected: &str) -> PeftError {
         PeftError::Value {
             path: self.path.to_owned(),
-            key: short(key),
-            found: short(&found.to_string()),
+            key: shown(key),
+            found: shown(&found.to_string()),
             expected: expected.to_owned(),
         }
     }
@@ -371,27 +370,6 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A value of a file as a message may show it: on one line, not without end.
-fn short(text: &str) -> String {
-    const MOST: usize = 60;
-    let shown: String = text
-        .chars()
-        .take(MOST)
-        .flat_map(|letter| {
-            if letter.is_control() {
-                letter.escape_default().collect::<Vec<_>>()
-            } else {
-                vec![letter]
-            }
-        })
-        .collect();
-    if text.chars().count() > MOST {
-        shown + "..."
-    } else {
-        shown
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -474,6 +452,15 @@ mod tests {
                 "the names that PEFT makes of it",
             ),
             (json!({"target_modules": "("}), "can be read"),
+            (json!({"layers_pattern": "("}), "can be read"),
+            (
+                json!({"layers_pattern": "(a{1000}){1000}".repeat(9)}),
+                "size limit",
+            ),
+            (
+                json!({"peft_type": "LO\u{1b}HA"}),
+                r"`peft_type` is LO\u{1b}HA",
+            ),
             (json!({"target_modules": null}), "`target_modules` is null"),
             (json!({"r": 0}), "`r` is 0, expected a rank"),
             (json!({"rank_pattern": {"q": -1}}), "`rank_pattern.q` is -1"),
@@ -490,6 +477,7 @@ mod tests {
             let error = config(&changes).unwrap_err();
             assert!(error.contains(expected), "{changes}: {error}");
             assert!(error.starts_with("a.json"), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
         }
         config(&json!({"new_setting": null, "other": {}, "init_lora_weights": "eva"})).unwrap();
     }

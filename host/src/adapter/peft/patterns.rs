@@ -51,6 +51,11 @@ pub(super) fn end(pattern: &str) -> Result<Regex, String> {
     compile(&format!(r"^(?:.*\.)?(?:{pattern})$"))
 }
 
+/// An expression over what stands before the number of a layer, which is captured.
+pub(super) fn before_number(pattern: &str) -> Result<Regex, String> {
+    compile(&format!(r"^(?:.*?\.)?(?:{pattern})\.(\d+)\."))
+}
+
 fn compile(pattern: &str) -> Result<Regex, String> {
     // A hostile pattern must not take memory: 1 MiB holds any that names modules.
     let built = RegexBuilder::new(pattern).size_limit(1 << 20).build();

@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::{AdapterConfig, CONFIG_FILE, PREFIX, PeftContent, PeftError, PeftLayer, WEIGHTS_FILE};
 use crate::digest::{sha256, sha256_of_file};
-use crate::model::{WeightFile, listed};
+use crate::model::{WeightFile, listed, shown};
 
 /// Files of weights that are not read.
 const OTHERS: &[&str] = &["adapter_model.bin", "adapter_model.pt", "adapter_model.pth"];
@@ -209,11 +209,6 @@ impl<'a> Key<'a> {
             Self::Whole(path)
         })
     }
-}
-
-/// A name of a file as a message may show it.
-pub(super) fn shown(name: &str) -> String {
-    name.escape_debug().take(200).collect()
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, PeftError> {

@@ -20,6 +20,10 @@ trait Wrong: Params {
         })
     }
 
+    fn logits(&self, hidden: &Tensor, batch: &Batch<'_>, ctx: &HeadContext<'_>) -> Result<Tensor> {
+        ctx.through(&ctx.pool(hidden, batch)?)
+    }
+
     fn loss(&self, sum: Tensor, rows: u64) -> Result<Loss> {
         Ok(Loss {
             sum,
@@ -52,7 +56,7 @@ macro_rules! head {
                 ctx: &HeadContext<'_>,
             ) -> Result<Loss> {
                 let labels = batch.expect_labels()?;
-                let logits = ctx.through(&ctx.pool(hidden, batch)?)?;
+                let logits = self.logits(hidden, batch, ctx)?;
                 let rows = labels.shape()?[0].cast_unsigned();
                 self.loss(logits.cross_entropy_sum(labels)?, rows)
             }
@@ -186,6 +190,17 @@ impl Wrong for Narrow {
     }
 }
 
+/// Applies the layers twice, so that nobody can tell which outputs are a row's.
+#[derive(Params)]
+struct LooksTwice;
+
+impl Wrong for LooksTwice {
+    fn logits(&self, hidden: &Tensor, batch: &Batch<'_>, ctx: &HeadContext<'_>) -> Result<Tensor> {
+        let pooled = ctx.pool(hidden, batch)?;
+        Ok((ctx.through(&pooled)? + ctx.through(&pooled)?) / 2.0)
+    }
+}
+
 head!(TwoLosses);
 head!(Detached);
 head!(CountsNothing);
@@ -195,6 +210,7 @@ head!(InventsTokens);
 head!(Exotic);
 head!(Mute);
 head!(Narrow);
+head!(LooksTwice);
 
 export_plugin! {
     head "two-losses" => TwoLosses,
@@ -206,4 +222,5 @@ export_plugin! {
     head "exotic" => Exotic,
     head "mute" => Mute,
     head "narrow" => Narrow,
+    head "looks-twice" => LooksTwice,
 }
