@@ -68,7 +68,9 @@ impl<'a> Settings<'a> {
         let grid = Grid {
             methods,
             dimensions,
-            says_dropout: given.iter().any(|layer| layer.get("lora.dropout").is_some()),
+            says_dropout: given
+                .iter()
+                .any(|layer| layer.get("lora.dropout").is_some()),
         };
         Ok((grid, notices))
     }

@@ -37,7 +37,8 @@ pub fn axis_figures(layout: &Layout) -> Vec<Figure> {
         let parts = groups.chunks(MOST).enumerate();
         for (part, groups) in parts {
             for of in [Of::Ratio, Of::Optimum, Of::Loss] {
-                let mut figure = figure(layout, axis, number, groups, of);
+                let first = (number, part * MOST);
+                let mut figure = figure(layout, axis, first, groups, of);
                 if part > 0 {
                     figure.name = format!("{}-{}", figure.name, part + 1);
                 }
@@ -161,7 +162,14 @@ fn groups<'a>(layout: &Layout<'a>, axis: usize) -> Vec<Group<'a>> {
     groups
 }
 
-fn figure(layout: &Layout, axis: &Varying, number: usize, groups: &[Group], of: Of) -> Figure {
+/// `groups` are those of an axis from one on; `first` are the numbers of both.
+fn figure(
+    layout: &Layout,
+    axis: &Varying,
+    (number, first): (usize, usize),
+    groups: &[Group],
+    of: Of,
+) -> Figure {
     let label = axis.label();
     let (name, title, y, note) = match of {
         Of::Optimum => (
@@ -197,7 +205,7 @@ fn figure(layout: &Layout, axis: &Varying, number: usize, groups: &[Group], of: 
         .iter()
         .enumerate()
         .map(|(nth, group)| {
-            let id = format!("a{number}-{nth}");
+            let id = format!("a{number}-{}", first + nth);
             let mut series = Series::new(id, &group.label, group.look);
             let mut points: Vec<(f64, Known, &CellAnalysis)> = group
                 .cells
@@ -291,9 +299,7 @@ fn known(cell: &CellAnalysis, of: Of) -> Option<Known> {
         }
         Of::Loss => {
             let value = cell.optimum.val_loss?;
-            let best = cell.optimum.best_tried?;
-            let point = cell.points.iter().find(|point| point.lr == best);
-            let interval = point.and_then(|point| point.interval);
+            let interval = cell.best_point().and_then(|point| point.interval);
             Some(told(
                 value,
                 interval,

@@ -19,7 +19,7 @@ use super::provenance;
 use super::runs::RunIndex;
 use super::table::Table;
 use super::tables::tables;
-use crate::record::{Provenance, RecordError, read_if_there, write_atomically};
+use crate::record::{Provenance, RecordError, is_empty, read_if_there, write_atomically};
 use crate::report::analysis::Analysis;
 
 const PAGE: &str = "index.html";
@@ -87,30 +87,41 @@ struct Earlier {
 }
 
 impl Report<'_> {
-    /// Writes the report into a folder that is new, empty, or holds an earlier one.
+    /// Writes the report into a folder that is new, empty, or holds an earlier one. `report.json` comes first: it says that
+    /// the folder is ours, also where the rest was never written.
     ///
     /// # Errors
     /// [`ReportError::NotOurs`] if the folder holds anything else; [`RecordError::Io`] if it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<Written, ReportError> {
         let earlier = earlier(folder)?;
-        let pictures = folder.join(FIGURES);
-        fs::create_dir_all(&pictures).map_err(RecordError::io("create the folder", &pictures))?;
-
         let layout = Layout::of(self.analysis);
         let index = RunIndex::of(self.analysis);
         let figures = figures(&layout, &index);
         let results = tables(self.analysis, &index, self.runs);
         let origins = self.origins.iter().copied();
         let provenance = provenance::tables(self.analysis, &layout, origins);
+        let tables = || results.iter().chain(&provenance);
         let findings = findings(self.analysis);
 
-        let mut files = draw_all(&figures, folder)?;
-        for table in results.iter().chain(&provenance) {
-            let name = format!("{}.csv", table.name);
-            write_atomically(&folder.join(&name), table.csv().as_bytes())?;
-            files.push(name);
+        let mut files: Vec<String> = figures.iter().flat_map(file_names).collect();
+        files.extend(tables().map(csv_name));
+        files.extend([TEXT, PAGE].map(str::to_owned));
+        let pictures = folder.join(FIGURES);
+        fs::create_dir_all(folder).map_err(RecordError::io("create the folder", folder))?;
+        self.data(folder, &files)?;
+        fs::create_dir_all(&pictures).map_err(RecordError::io("create the folder", &pictures))?;
+        for stale in earlier {
+            if is_ours(&stale) && !files.iter().any(|file| Path::new(file) == stale) {
+                // What cannot be removed is merely old.
+                let _ = fs::remove_file(folder.join(stale));
+            }
         }
-        let text = self.markdown(&findings, &figures, results.iter().chain(&provenance));
+
+        draw_all(&figures, folder)?;
+        for table in tables() {
+            write_atomically(&folder.join(csv_name(table)), table.csv().as_bytes())?;
+        }
+        let text = self.markdown(&findings, &figures, tables());
         write_atomically(&folder.join(TEXT), text.as_bytes())?;
         let page = Page {
             title: self.title,
@@ -123,14 +134,6 @@ impl Report<'_> {
             reload: self.reload,
         };
         write_atomically(&folder.join(PAGE), page.html().as_bytes())?;
-        files.extend([TEXT, PAGE].map(str::to_owned));
-        self.data(folder, &files)?;
-        for stale in earlier {
-            if is_ours(&stale) && !files.iter().any(|file| Path::new(file) == stale) {
-                // What cannot be removed is merely old.
-                let _ = fs::remove_file(folder.join(stale));
-            }
-        }
         Ok(Written {
             page: folder.join(PAGE),
             files: files.len() + 1,
@@ -186,7 +189,7 @@ impl Report<'_> {
 }
 
 /// Draws each figure into its two files, on all cores. They are not synced to the disk: the next report makes them anew.
-fn draw_all(figures: &[Figure], folder: &Path) -> Result<Vec<String>, ReportError> {
+fn draw_all(figures: &[Figure], folder: &Path) -> Result<(), ReportError> {
     if !has_fonts() {
         tracing::warn!("this machine has no font: figures are written as SVG alone, not as PNG");
     }
@@ -218,8 +221,11 @@ fn draw_all(figures: &[Figure], folder: &Path) -> Result<Vec<String>, ReportErro
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-    })?;
-    Ok(figures.iter().flat_map(file_names).collect())
+    })
+}
+
+fn csv_name(table: &Table) -> String {
+    format!("{}.csv", table.name)
 }
 
 /// Without a font on this machine there are no PNG files.
@@ -242,8 +248,7 @@ fn earlier(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         return Err(not_ours());
     }
     let Some(json) = read_if_there(&folder.join(DATA))? else {
-        let empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-        return if empty {
+        return if !folder.exists() || is_empty(folder)? {
             Ok(Vec::new())
         } else {
             Err(not_ours())
