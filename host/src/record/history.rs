@@ -121,3 +121,43 @@ fn event(line: &str) -> Result<&str, serde_json::Error> {
         None => serde_json::from_str(line).map(|Tag { event }| event),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_is_what_was_evaluated() {
+        let lines = [
+            r#"{"event":"start","steps":2}"#,
+            r#"{"event":"evaluation","split":"validation","step":0,"epoch":0,"loss":2.0,"metrics":{"acc":0.5}}"#,
+            r#"{"event":"step","step":1,"epoch":1,"loss":null,"lr":0.1}"#,
+            r#"{"event":"evaluation","split":"validation","step":1,"epoch":1,"loss":null,"metrics":{}}"#,
+            r#"{"event":"evaluation","split":"validation","step":1,"epoch":1,"loss":0.5,"metrics":{}}"#,
+            r#"{"event":"diagnostics","step":1,"epoch":1,"tokens":3,"multiply_adds":4,"total":{"change":0.1},"layers":[{"name":"a"}]}"#,
+            r#"{"step":1,"event":"evaluation","split":"test","loss":0.1,"metrics":{}}"#,
+            r#"{"event":"a newer one","step":"two"}"#,
+            r#"{"event":"evaluation","spl"#,
+        ];
+        let history = History::parse(Path::new("run"), lines.join("\n").as_bytes()).unwrap();
+        let expected = [(0, 2.0), (1, 0.5)].map(|(step, loss)| EvaluationPoint { step, loss });
+        assert_eq!(history.evaluations, expected);
+        let [logged] = history.diagnostics.as_slice() else {
+            panic!("{history:?}");
+        };
+        assert_eq!(
+            (logged.step, logged.tokens, logged.multiply_adds),
+            (1, 3, 4)
+        );
+        assert_eq!(logged.total.change, Some(0.1));
+    }
+
+    #[test]
+    fn what_is_no_event_is_an_error() {
+        for line in ["{", r#"{"step":1}"#, r#"{"event":"diagnostics"}"#] {
+            let error = History::parse(Path::new("run"), format!("{line}\n").as_bytes());
+            assert!(error.is_err(), "{line}");
+        }
+        assert!(History::parse(Path::new("run"), b"\xff\n").is_err());
+    }
+}

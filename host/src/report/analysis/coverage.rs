@@ -1,4 +1,4 @@
-//! How often the 90% interval holds the optimum: 500 draws of noise on curves with known optima.
+//! How often the 90% interval holds the optimum: 2,000 draws of noise on curves with known optima.
 //!
 //! | curve | about its optimum u = 0, in decades |
 //! |---|---|
@@ -24,7 +24,7 @@ use super::optimum::interval;
 use super::types::Optimum;
 use crate::random::Stream;
 
-const DRAWS: usize = 500;
+const DRAWS: usize = 2000;
 
 /// A loss over u, and its name.
 struct Curve {

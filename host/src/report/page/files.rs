@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -117,23 +118,30 @@ impl Report<'_> {
             }
         }
 
-        draw_all(&figures, folder)?;
-        for table in tables() {
-            write_atomically(&folder.join(csv_name(table)), table.csv().as_bytes())?;
-        }
-        let text = self.markdown(&findings, &figures, tables());
-        write_atomically(&folder.join(TEXT), text.as_bytes())?;
-        let page = Page {
-            title: self.title,
-            counts: &self.analysis.counts,
-            cells: self.analysis.cells.len(),
-            findings: &findings,
-            figures: &figures,
-            tables: &results,
-            provenance: &provenance,
-            reload: self.reload,
+        let texts = || -> Result<(), RecordError> {
+            for table in tables() {
+                write_atomically(&folder.join(csv_name(table)), table.csv().as_bytes())?;
+            }
+            let text = self.markdown(&findings, &figures, tables());
+            write_atomically(&folder.join(TEXT), text.as_bytes())?;
+            let page = Page {
+                title: self.title,
+                counts: &self.analysis.counts,
+                cells: self.analysis.cells.len(),
+                findings: &findings,
+                figures: &figures,
+                tables: &results,
+                provenance: &provenance,
+                reload: self.reload,
+            };
+            write_atomically(&folder.join(PAGE), page.html().as_bytes())
         };
-        write_atomically(&folder.join(PAGE), page.html().as_bytes())?;
+        // Pictures take longest.
+        thread::scope(|scope| {
+            let pictures = scope.spawn(|| draw_all(&figures, folder));
+            texts()?;
+            pictures.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })?;
         Ok(Written {
             page: folder.join(PAGE),
             files: files.len() + 1,
@@ -216,11 +224,9 @@ fn draw_all(figures: &[Figure], folder: &Path) -> Result<(), ReportError> {
         let workers: Vec<_> = (0..cores.min(figures.len()))
             .map(|_| scope.spawn(work))
             .collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }
 
