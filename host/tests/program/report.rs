@@ -109,7 +109,7 @@ fn json(path: &Path) -> Value {
 #[test]
 fn a_real_sweep_has_a_report() {
     let sandbox = Sandbox::new();
-    sandbox.train("--rank 2 4 --lrs 1e-4 1e-3 --seed 1 2 --with-full-finetune");
+    sandbox.train("--rank 2 4 --lrs 1e-4 1e-3 --seed 1 2 --with-full-finetune --eval-every 3");
     let outcome = sandbox.lorahost("report out --tensorboard events");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(

@@ -14,8 +14,8 @@
 //!
 //! Where noise is small against the rise over one grid step, the interval is no better than the cubic's idea of the
 //! shape. On Morse's curve, flat on the left and steep on the right, with a noise of a quarter to half of the smaller rise
-//! over half a decade, intervals from half-decade grids hold the optimum in MORSE_HALF of the cases, from quarter-decade grids
-//! in MORSE_QUARTER: the less often, the less the noise and the more the seeds.
+//! over half a decade, intervals hold the optimum in 40% to 85% of the cases on half-decade grids and in 15% to 85% on
+//! quarter-decade grids: the less often, the more the seeds and the less the noise.
 
 use super::compare::quotient;
 use super::fit::fit;
@@ -152,8 +152,8 @@ fn intervals_hold_the_optimum_in_nine_of_ten_cases() {
 #[test]
 fn intervals_are_too_short_on_a_curve_that_no_cubic_follows() {
     let shares = |grids| coverage(&MORSE, [0.005, 0.01], grids);
-    assert_within(1.0..=2.0, &shares(HALF_DECADES));
-    assert_within(1.0..=2.0, &shares(QUARTER_DECADES));
+    assert_within(40.0..=85.0, &shares(HALF_DECADES));
+    assert_within(15.0..=85.0, &shares(QUARTER_DECADES));
 }
 
 /// Of a quotient of two optima whose curves have the steep wall on the same side.

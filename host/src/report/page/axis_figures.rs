@@ -330,6 +330,8 @@ fn file_name(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::sample::study;
     use super::*;
     use crate::report::analysis::Analysis;
@@ -371,6 +373,32 @@ mod tests {
             [(4.0, 1e-4), (16.0, 1e-4)]
         );
         assert_eq!(optimum.series[0].line, [(4.0, 1.2e-3), (16.0, 1.2e-3)]);
+    }
+
+    /// The page switches by the names of series, and a series of one part is not one of another.
+    #[test]
+    fn series_of_parts_have_names_of_their_own() {
+        let mut analysis = study();
+        let lora = analysis.cells.remove(0);
+        for batch in 1..=MOST + 2 {
+            for rank in [4, 16] {
+                let mut cell = lora.clone();
+                cell.rank = Some(rank);
+                let settings = &mut cell.settings;
+                settings.insert("train.batch_size".to_owned(), batch.to_string());
+                analysis.cells.push(cell);
+            }
+        }
+        let layout = Layout::of(&analysis);
+        let figures = axis_figures(&layout);
+        let parts = figures
+            .iter()
+            .filter(|figure| figure.name.starts_with("ratio-by-rank"));
+        let names: Vec<&str> = parts
+            .flat_map(|figure| figure.series.iter().map(|series| series.id.as_str()))
+            .collect();
+        let distinct: BTreeSet<&&str> = names.iter().collect();
+        assert_eq!((names.len(), distinct.len()), (MOST + 2, MOST + 2));
     }
 
     #[test]

@@ -281,3 +281,34 @@ fn is_same(one: &Provenance, other: &Provenance) -> bool {
     };
     at(one) == at(other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::study;
+    use super::*;
+
+    #[test]
+    fn a_report_that_was_interrupted_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::write(path.join(".writing-abc"), "{").unwrap();
+        let analysis = study();
+        let report = Report {
+            title: "study",
+            analysis: &analysis,
+            origins: Vec::new(),
+            runs: None,
+            reload: None,
+        };
+        report.write(path).unwrap();
+        let written = |name: &str| fs::metadata(path.join(name)).unwrap().modified().unwrap();
+        for later in [PAGE, TEXT, "runs.csv", "figures/loss-over-lr.svg"] {
+            assert!(written(DATA) <= written(later), "{later}");
+            fs::remove_file(path.join(later)).unwrap();
+        }
+        report.write(path).unwrap();
+        fs::remove_file(path.join(DATA)).unwrap();
+        let error = report.write(path).unwrap_err();
+        assert!(matches!(error, ReportError::NotOurs { .. }), "{error}");
+    }
+}
