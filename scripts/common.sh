@@ -46,14 +46,16 @@ apt_install() {
             apt-get install -qq --yes --no-install-recommends "$@" >/dev/null
 }
 
-# peers_python VARIABLE: sets `python` to an interpreter that has torch, transformers and peft. That is the one which the
-# environment variable names, else one in the user's cache, which is made if it is not there (3 GB from PyPI).
+# peers_python VARIABLE [REQUIREMENT...]: sets `python` to an interpreter that has torch, transformers and peft. That is the
+# one which the environment variable names, else one in the user's cache, which is made if it is not there (3 GB from PyPI);
+# the requirements, each as PACKAGE==VERSION, are installed there too.
 peers_python() {
     local environment
     python=${!1:-}
     if [[ -n $python ]]; then
         return
     fi
+    shift
     environment=${XDG_CACHE_HOME:-$HOME/.cache}/lorahost/bench-python
     python=$environment/bin/python
     if [[ ! -x $python ]]; then
@@ -66,6 +68,8 @@ peers_python() {
             stop $failed "torch, transformers and peft could not be installed (see above)"
         }
     fi
+    [[ $# -eq 0 ]] || "$python" -m pip install --quiet --disable-pip-version-check "$@" ||
+        stop $failed "$* could not be installed (see above)"
 }
 
 # compare KIND [FILE...] [FLAGS]: `lorahost` over plugins of a kind, each a part of one sweep; by default over all of that

@@ -341,7 +341,7 @@ fn report(
         let mut text = [
             results_table(&summary),
             curve(&summary),
-            best_table(&summary, &analysis),
+            best_table(&analysis),
         ]
         .join("\n");
         text.push_str(&search_notes(&analysis, search));

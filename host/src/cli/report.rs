@@ -105,11 +105,12 @@ fn write(
     out: &Path,
     reload: Option<u64>,
 ) -> Result<(Analysis, Written), Failure> {
-    let analysis = analyse(&Sources {
+    let mut analysis = analyse(&Sources {
         records: &runs.records,
         unfinished: &runs.unfinished,
         histories: &runs.histories,
     });
+    analysis.counts.not_begun = runs.not_begun;
     let to_runs = way_to_runs(&args.output, out);
     let report = Report {
         title: &title(&args.output),
@@ -150,7 +151,7 @@ fn summary(runs: &StoredRuns, analysis: &Analysis, written: &Written) -> String 
     } else {
         parts.push(sparklines(analysis));
     }
-    parts.push(best_table(&summary, analysis));
+    parts.push(best_table(analysis));
     parts.push(line(analysis, written));
     parts.retain(|part| !part.is_empty());
     parts.join("\n")

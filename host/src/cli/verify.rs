@@ -74,11 +74,11 @@ fn first_steps(
         .iter()
         .map(|(_, events)| verify::losses(events))
         .collect();
-    let mut text = String::from(
-        "step  loss by rank, and the largest difference relative to the smallest rank\n",
-    );
+    let mut text =
+        String::from("step  loss by rank, and the largest difference relative to the first rank\n");
     let mut largest: f64 = 0.0;
-    for step in 0..losses.iter().map(Vec::len).min().unwrap_or(0) {
+    let compared = losses.iter().map(Vec::len).min().unwrap_or(0);
+    for step in 0..compared {
         let at: Vec<f64> = losses.iter().map(|losses| losses[step]).collect();
         let spread = verify::spread(&at);
         largest = largest.max(spread);
@@ -86,11 +86,11 @@ fn first_steps(
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{:>4}  {}  {spread:.4}", step + 1, shown.join("  "));
     }
-    let holds = largest <= tolerance;
+    let holds = compared > 0 && largest <= tolerance;
     let verdict = if holds { "within" } else { "beyond" };
     let _ = writeln!(
         text,
-        "ranks {ranks:?}, first {steps} steps: losses differ by {largest:.4} at most, {verdict} {tolerance}"
+        "ranks {ranks:?}, {compared} of {steps} first steps compared: losses differ by {largest:.4} at most, {verdict} {tolerance}"
     );
     print(&(text + &folders(&runs)))?;
     Ok(if holds { Exit::Ok } else { Exit::Failure })

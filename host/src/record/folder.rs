@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     atomic::{TEMPORARY_PREFIX, sync_folder},
-    digest::sha256_of,
+    digest::{sha256, sha256_of},
     spec::RunSpec,
 };
 
@@ -230,45 +230,46 @@ pub enum RunState {
 /// [`RecordError::Newer`] for the record or checkpoint of a newer lorahost; [`RecordError::Io`] if a file that is there
 /// cannot be read.
 pub fn state(folder: &Path) -> Result<RunState, RecordError> {
+    state_and_metrics(folder).map(|(state, _)| state)
+}
+
+/// As [`state`], with the content of `metrics.jsonl` where the run is done.
+pub(super) fn state_and_metrics(folder: &Path) -> Result<(RunState, Vec<u8>), RecordError> {
+    let unfinished = |why: String| Ok((RunState::Unfinished(why), Vec::new()));
     let Some(done) = read_if_there(&folder.join(DONE))? else {
         checkpoint::check_version(folder)?;
         let empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-        let why = || "it has no completion record".to_owned();
-        return Ok(if empty {
-            RunState::Absent
+        return if empty {
+            Ok((RunState::Absent, Vec::new()))
         } else {
-            RunState::Unfinished(why())
-        });
+            unfinished("it has no completion record".to_owned())
+        };
     };
     // The last byte of a whole record is a line end; without that rule a record cut there would pass.
     if done.last() != Some(&b'\n') {
-        return Ok(RunState::Unfinished(
-            "its completion record is cut".to_owned(),
-        ));
+        return unfinished("its completion record is cut".to_owned());
     }
     let completion: Completion = match parse(&folder.join(DONE), &done) {
         Ok(completion) => completion,
         Err(RecordError::Json { source, .. }) => {
-            let why = format!("its completion record cannot be read: {source}");
-            return Ok(RunState::Unfinished(why));
+            return unfinished(format!("its completion record cannot be read: {source}"));
         }
         Err(newer) => return Err(newer),
     };
-    if let Some(why) = misfit(folder, &completion)? {
-        return Ok(RunState::Unfinished(why));
-    }
-    let spec: SpecRecord = read_json(&folder.join(SPEC))?;
-    let result: RunResult = read_json(&folder.join(RESULT))?;
+    let [spec, metrics, result] = match sealed(folder, &completion)? {
+        Ok(contents) => contents,
+        Err(why) => return unfinished(why),
+    };
+    let spec: SpecRecord = parse(&folder.join(SPEC), &spec)?;
+    let result: RunResult = parse(&folder.join(RESULT), &result)?;
     if folder
         .file_name()
         .is_none_or(|name| name != spec.id.as_str())
     {
-        return Ok(RunState::Unfinished(format!(
-            "it holds the run {}",
-            spec.id
-        )));
+        return unfinished(format!("it holds the run {}", spec.id));
     }
-    Ok(RunState::Done(Box::new(RunRecord { spec, result })))
+    let record = Box::new(RunRecord { spec, result });
+    Ok((RunState::Done(record), metrics))
 }
 
 /// The events of a run's `metrics.jsonl`. A last line without its end, as a killed process leaves it, is left out.
@@ -294,24 +295,34 @@ pub(super) fn read_spec(folder: &Path) -> Result<SpecRecord, RecordError> {
     read_json(&folder.join(SPEC))
 }
 
-/// Why the files do not fit the completion record, if they do not.
-fn misfit(folder: &Path, completion: &Completion) -> Result<Option<String>, RecordError> {
-    for name in [SPEC, METRICS, RESULT] {
-        if !completion.files.contains_key(name) {
-            return Ok(Some(format!("its completion record does not know {name}")));
-        }
-    }
-    for (name, expected) in &completion.files {
-        let path = folder.join(name);
-        let Ok(found) = fs::metadata(&path) else {
-            return Ok(Some(format!("{name} is missing")));
+/// The contents of [`SPEC`], [`METRICS`] and [`RESULT`]; or why the files do not fit the completion record.
+fn sealed(
+    folder: &Path,
+    completion: &Completion,
+) -> Result<Result<[Vec<u8>; 3], String>, RecordError> {
+    let mut contents = [SPEC, METRICS, RESULT].map(|name| (name, Vec::new()));
+    for (name, content) in &mut contents {
+        let Some(expected) = completion.files.get(*name) else {
+            return Ok(Err(format!("its completion record does not know {name}")));
         };
-        let checked = [SPEC, METRICS, RESULT].contains(&name.as_str());
-        if found.len() != expected.bytes || (checked && seal(&path)? != *expected) {
-            return Ok(Some(format!("{name} is not as the completion record says")));
+        let Some(found) = read_if_there(&folder.join(&*name))? else {
+            return Ok(Err(format!("{name} is missing")));
+        };
+        if found.len() as u64 != expected.bytes || sha256(&found) != expected.sha256 {
+            return Ok(Err(format!("{name} is not as the completion record says")));
+        }
+        *content = found;
+    }
+    let checked = |name: &str| contents.iter().any(|(one, _)| *one == name);
+    for (name, expected) in completion.files.iter().filter(|(name, _)| !checked(name)) {
+        let Ok(found) = fs::metadata(folder.join(name)) else {
+            return Ok(Err(format!("{name} is missing")));
+        };
+        if found.len() != expected.bytes {
+            return Ok(Err(format!("{name} is not as the completion record says")));
         }
     }
-    Ok(None)
+    Ok(Ok(contents.map(|(_, content)| content)))
 }
 
 /// Empties the folder but for what is `kept`, its completion record first, so that no half-removed run looks done. The

@@ -48,10 +48,10 @@ pub use folder::{
     RunRecord, RunState, RunWriter, SpecRecord, is_run, note_crash, read_metrics, state,
 };
 pub use glance::{Glance, Took, glance, took};
-pub use history::{EvaluationPoint, History};
+pub use history::{DiagnosticsPoint, EvaluationPoint, History};
 pub use lock::RunLock;
-pub(crate) use output::runs_folder;
 pub use output::{OutputFolder, check_output, is_output, run_claim, run_folder};
+pub(crate) use output::{is_empty, runs_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
 pub use provenance::{
     Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,

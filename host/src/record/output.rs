@@ -174,7 +174,7 @@ fn write_marker(path: &Path) -> Result<(), RecordError> {
 }
 
 /// Whether nothing lies in a folder but what is being written.
-fn is_empty(folder: &Path) -> Result<bool, RecordError> {
+pub(crate) fn is_empty(folder: &Path) -> Result<bool, RecordError> {
     let entries = fs::read_dir(folder).map_err(RecordError::io("read the folder", folder))?;
     for entry in entries {
         let entry = entry.map_err(RecordError::io("read the folder", folder))?;

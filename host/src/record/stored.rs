@@ -8,15 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::folder::read_spec;
+use super::folder::{read_spec, state_and_metrics};
 use super::output::{check_output, runs_folder};
-use super::{History, Provenance, RecordError, RunRecord, RunState, SpecRecord, Status, state};
+use super::{
+    History, PlanRecord, Provenance, RecordError, RunRecord, RunState, SpecRecord, Status,
+};
+use crate::spec::rename_cells;
 
 /// The runs of an output folder, as they were when it was last looked at.
 #[derive(Debug)]
 pub struct StoredRuns {
     output: PathBuf,
-    /// Runs that are done, LoRA before full fine-tuning, by rank, cell, learning rate and seed.
+    /// Runs that are done, LoRA before full fine-tuning, by rank, cell, learning rate and seed. Their cells have one name
+    /// each, whatever the plans that they were made for called them.
     pub records: Vec<RunRecord>,
     /// What completed runs logged, by id.
     pub histories: HashMap<String, History>,
@@ -24,6 +28,8 @@ pub struct StoredRuns {
     pub unfinished: Vec<SpecRecord>,
     /// Folders that do not say which run they are, and why.
     pub unreadable: Vec<(PathBuf, String)>,
+    /// Runs of the plan that was begun last and have no folder.
+    pub not_begun: usize,
 }
 
 /// What one folder holds.
@@ -48,6 +54,7 @@ impl StoredRuns {
             histories: HashMap::new(),
             unfinished: Vec::new(),
             unreadable: Vec::new(),
+            not_begun: 0,
         };
         runs.refresh()?;
         Ok(runs)
@@ -89,11 +96,23 @@ impl StoredRuns {
                 Found::Nothing => {}
             }
         }
+        let specs = self.records.iter_mut().map(|record| &mut record.spec);
+        let specs = specs.chain(&mut self.unfinished);
+        rename_cells(specs.map(|record| (&record.spec, &mut record.cell)));
         self.records
             .sort_by_cached_key(|record| order(&record.spec));
         self.unfinished.sort_by_cached_key(order);
         self.unreadable.sort();
+        self.not_begun = self.count_not_begun()?;
         Ok(before != self.state())
+    }
+
+    fn count_not_begun(&self) -> Result<usize, RecordError> {
+        let Some(plan) = PlanRecord::read(&self.output)? else {
+            return Ok(0);
+        };
+        let absent = plan.runs().filter(|run| !self.folder(&run.id).exists());
+        Ok(absent.count())
     }
 
     /// Where the runs that are done were made, and with what.
@@ -108,13 +127,14 @@ impl StoredRuns {
     }
 
     /// What tells one look from the next.
-    fn state(&self) -> (Vec<(String, u64)>, Vec<String>, usize) {
+    fn state(&self) -> (Vec<(String, u64)>, Vec<String>, [usize; 2]) {
         let done = self.records.iter().map(|record| {
             let at = record.result.provenance.recorded_at;
             (record.spec.id.clone(), at)
         });
         let unfinished = self.unfinished.iter().map(|spec| spec.id.clone());
-        (done.collect(), unfinished.collect(), self.unreadable.len())
+        let others = [self.unreadable.len(), self.not_begun];
+        (done.collect(), unfinished.collect(), others)
     }
 }
 
@@ -190,14 +210,14 @@ fn look(folder: &Path) -> Result<Found, RecordError> {
 }
 
 fn try_look(folder: &Path) -> Result<Found, RecordError> {
-    match state(folder) {
-        Ok(RunState::Done(record)) => {
+    match state_and_metrics(folder) {
+        Ok((RunState::Done(record), metrics)) => {
             let completed = record.result.status == Status::Completed;
-            let history = completed.then(|| History::read(folder)).transpose()?;
-            Ok(Found::Done(record, history))
+            let history = completed.then(|| History::parse(folder, &metrics));
+            Ok(Found::Done(record, history.transpose()?))
         }
-        Ok(RunState::Absent) => Ok(Found::Nothing),
-        Ok(RunState::Unfinished(_)) => match read_spec(folder) {
+        Ok((RunState::Absent, _)) => Ok(Found::Nothing),
+        Ok((RunState::Unfinished(_), _)) => match read_spec(folder) {
             Ok(spec) => Ok(Found::Unfinished(Box::new(spec))),
             Err(RecordError::Json { source, .. }) => Ok(Found::Unreadable(source.to_string())),
             Err(error) => Err(error),
@@ -211,7 +231,9 @@ fn try_look(folder: &Path) -> Result<Found, RecordError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Event, Failure, Measured, OutputFolder, RunWriter, Split};
+    use crate::record::{
+        Event, Failure, Measured, OutputFolder, PlannedCell, RunPlan, RunWriter, Split, Subject,
+    };
     use crate::report::test_support::{record, with_status};
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -269,6 +291,68 @@ mod tests {
         assert!(runs.unreadable[0].0.ends_with("strange"));
         assert_eq!(runs.histories.len(), 3, "of completed runs");
         assert_eq!(runs.histories["full-0.001-1"].evaluations[0].loss, 0.5);
+    }
+
+    #[test]
+    fn cells_are_told_by_what_they_are() {
+        let (_parent, output) = folder();
+        let batch = |cell: &str, size: usize, lr: f64| {
+            let mut record = record(cell, Some(4), lr, 1, 0.5);
+            record.spec.spec.train.batch_size = size;
+            record.spec.id = format!("{cell}-{size}-{lr}");
+            record
+        };
+        // One plan over batch sizes, and one for each of two of them.
+        finish(&output, batch("lora-r4-batch-size=8", 8, 1e-3));
+        finish(&output, batch("lora-r4", 8, 1e-2));
+        drop(begin(&output, &batch("lora-r4", 8, 1e-1)));
+        finish(&output, batch("lora-r4", 64, 1e-3));
+        finish(&output, batch("lora-r4", 128, 1e-3));
+        let runs = StoredRuns::read(&output).unwrap();
+        let specs = runs.records.iter().map(|run| &run.spec);
+        let mut cells: Vec<_> = specs
+            .chain(&runs.unfinished)
+            .map(|run| (run.spec.train.batch_size, run.cell.as_str()))
+            .collect();
+        cells.sort_unstable();
+        assert_eq!(cells[..3], [(8, "lora-r4-batch-size=8"); 3]);
+        let [(64, one), (128, other)] = cells[3..] else {
+            panic!("{cells:?}");
+        };
+        assert!(one.starts_with("lora-r4-") && other.starts_with("lora-r4-"));
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn what_was_planned_and_never_begun_is_counted() {
+        let (_parent, output) = folder();
+        finish(&output, record("full", None, 1e-3, 1, 0.5));
+        let mut runs = StoredRuns::read(&output).unwrap();
+        assert_eq!(runs.not_begun, 0, "there is no plan");
+        let run = |id: &str| RunPlan {
+            id: id.to_owned(),
+            steps: 1,
+            multiply_adds: 1,
+        };
+        let cell = PlannedCell {
+            cell: "full".to_owned(),
+            runs: ["full-0.001-1", "full-0.01-1", "full-0.1-1"]
+                .map(run)
+                .into(),
+        };
+        let plan = PlanRecord {
+            version: 1,
+            host: String::new(),
+            numerics: 1,
+            experiment: None,
+            subject: Subject::default(),
+            plugins: [].into(),
+            workers: 1,
+            cells: vec![cell],
+        };
+        plan.write(&output).unwrap();
+        assert!(runs.refresh().unwrap());
+        assert_eq!(runs.not_begun, 2);
     }
 
     #[test]

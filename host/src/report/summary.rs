@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     record::{RECORD_VERSION, RunRecord, Status},
-    spec::{Method, RunSpec, Save, TrainSpec},
+    spec::{Method, RunSpec, portable},
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -289,17 +289,17 @@ fn ratio(lora: &CellSummary, full: &CellSummary) -> Option<Ratio> {
     })
 }
 
-/// Two runs are compared where they agree in this: all but what is LoRA's own, learning rate, seed, and what is kept
-/// of the weights.
+/// Settings in which runs may differ that are compared: learning rates, and what is kept of the weights.
+pub(super) const APART: [&str; 4] = ["train.lr", "train.lr_a", "train.lr_b", "train.save"];
+
+/// Two runs are compared where they agree in this: all but what is LoRA's own, seeds, and [`APART`].
 pub(super) fn common(spec: &RunSpec) -> String {
-    let train = TrainSpec {
-        lr: 1.0,
-        lr_a: 1.0,
-        lr_b: 1.0,
-        save: Save::None,
-        ..spec.train.clone()
-    };
-    json!([spec.model, spec.data, spec.optimizer, spec.head, train]).to_string()
+    let mut spec = portable(spec);
+    if let Some(train) = spec["train"].as_object_mut() {
+        train.retain(|key, _| !APART.contains(&format!("train.{key}").as_str()));
+    }
+    let sections = ["model", "data", "optimizer", "head", "train"];
+    json!(sections.map(|name| spec[name].take())).to_string()
 }
 
 pub(super) fn bound(lora: Option<Edge>, full: Option<Edge>) -> Bound {
@@ -322,7 +322,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         record::{Failure, Measured, Platform, Provenance, RunResult, SpecRecord, TestResult},
-        spec::test_support::run_spec,
+        spec::{Save, test_support::run_spec},
     };
 
     /// A completed run; its accuracy is 1 less its validation loss.
@@ -462,8 +462,11 @@ pub(crate) mod tests {
 
         let mut kept = record("full", None, 1e-3, 42, 0.1);
         kept.spec.spec.train.save = Save::Full;
-        let summary = summarise(&[lora, kept]);
+        let summary = summarise(&[lora.clone(), kept.clone()]);
         assert!(summary.cells[0].ratio_to_full.is_some(), "what is kept");
+        kept.spec.spec.optimizer.file = "elsewhere/adamw_optimizer.so".into();
+        let summary = summarise(&[lora, kept]);
+        assert!(summary.cells[0].ratio_to_full.is_some(), "where it lies");
     }
 
     #[test]

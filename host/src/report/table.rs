@@ -1,7 +1,9 @@
 //! Tables as text.
 
+use std::collections::BTreeSet;
+
 use super::analysis::{Analysis, CellAnalysis, Interval, NoInterval, Optimum, Source, Verdict};
-use super::{Best, Bound, CellSummary, Edge, PointSummary, Summary};
+use super::{Bound, CellSummary, Edge, PointSummary, Summary};
 use crate::record::python_float;
 use crate::spec::Method;
 
@@ -12,11 +14,12 @@ const NONE: &str = "-";
 /// The best learning rate of a cell is marked.
 #[must_use]
 pub fn results_table(summary: &Summary) -> String {
+    let headlines = summary.cells.iter().map(|cell| cell.headline.as_deref());
     let mut table = Table::new([
         "cell",
         "lr",
         "val loss",
-        &metric_title(summary),
+        &metric_title(headlines),
         "seeds",
         "",
     ]);
@@ -26,7 +29,7 @@ pub fn results_table(summary: &Summary) -> String {
             table.row([
                 name.to_owned(),
                 python_float(point.lr),
-                point.val_loss.map_or(NONE.to_owned(), figure),
+                shown(point.val_loss),
                 test_figure(cell, point),
                 point.runs.len().to_string(),
                 mark(cell, point),
@@ -38,33 +41,27 @@ pub fn results_table(summary: &Summary) -> String {
 
 /// The optimum learning rate of each cell, and LoRA's over that of full fine-tuning, with their intervals.
 #[must_use]
-pub fn best_table(summary: &Summary, analysis: &Analysis) -> String {
+pub fn best_table(analysis: &Analysis) -> String {
+    let headlines = analysis.cells.iter().map(|cell| cell.headline.as_deref());
     let mut table = Table::new([
         "cell",
         "best lr",
         "optimum",
         "val loss",
-        &metric_title(summary),
+        &metric_title(headlines),
         "lr / full lr",
         "",
     ]);
-    for cell in &summary.cells {
-        let analysed = analysis.cells.iter().find(|one| one.cell == cell.cell);
-        let (Some(best), Some(analysed)) = (&cell.best, analysed) else {
-            let remark = "no learning rate at which all runs completed".to_owned();
-            let [a, b, c, d, e] = [NONE; 5].map(str::to_owned);
-            table.row([cell.cell.clone(), a, b, c, d, e, remark]);
-            continue;
-        };
+    for cell in &analysis.cells {
+        let best = cell.best_point();
         table.row([
             cell.cell.clone(),
-            python_float(best.lr),
-            optimum(&analysed.optimum),
-            figure(best.val_loss),
-            cell.best_point()
-                .map_or(NONE.to_owned(), |point| test_figure(cell, point)),
-            ratio(analysed),
-            edge_note(best, &analysed.optimum).to_owned(),
+            best.map_or(NONE.to_owned(), |best| python_float(best.lr)),
+            optimum(&cell.optimum),
+            shown(best.and_then(|best| best.val_loss)),
+            shown(best.and_then(|best| best.metric)),
+            best.map_or(NONE.to_owned(), |_| ratio(cell)),
+            note(&cell.optimum).to_owned(),
         ]);
     }
     let title = "LoRA less full";
@@ -98,17 +95,22 @@ pub fn best_table(summary: &Summary, analysis: &Analysis) -> String {
     format!("{}{}{regrets}", table.render(), interval_note(analysis))
 }
 
-fn metric_title(summary: &Summary) -> String {
-    let name = summary
-        .cells
-        .iter()
-        .find_map(|cell| cell.headline.as_deref());
-    name.map_or("test".to_owned(), |name| format!("test {name}"))
+/// The test metric by its name, if all cells that have one have the same.
+pub(super) fn metric_title<'a>(headlines: impl Iterator<Item = Option<&'a str>>) -> String {
+    let names: BTreeSet<&str> = headlines.flatten().collect();
+    match names.first() {
+        Some(name) if names.len() == 1 => format!("test {name}"),
+        _ => "test".to_owned(),
+    }
 }
 
 fn test_figure(cell: &CellSummary, point: &PointSummary) -> String {
     let value = cell.headline.as_ref().and_then(|name| point.test.get(name));
-    value.map_or(NONE.to_owned(), |value| figure(*value))
+    shown(value.copied())
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or(NONE.to_owned(), figure)
 }
 
 /// Four decimals, or four digits where that would be nothing or too much.
@@ -196,15 +198,14 @@ fn signed(value: f64) -> String {
     format!("{value:+.4}")
 }
 
-fn edge_note(best: &Best, optimum: &Optimum) -> &'static str {
-    match best.edge {
-        Some(Edge::Smallest) => "edge of the grid: the optimum is this or smaller",
-        Some(Edge::Largest) => "edge of the grid: the optimum is this or larger",
-        Some(Edge::Only) => "the only learning rate tried: no optimum",
-        None if optimum.no_interval == Some(NoInterval::TooFewPoints) => {
-            "a neighbour did not complete: no fit"
-        }
-        None => "",
+fn note(optimum: &Optimum) -> &'static str {
+    match (optimum.edge, optimum.no_interval) {
+        (Some(Edge::Smallest), _) => "edge of the grid: the optimum is this or smaller",
+        (Some(Edge::Largest), _) => "edge of the grid: the optimum is this or larger",
+        (Some(Edge::Only), _) => "the only learning rate tried: no optimum",
+        (None, Some(NoInterval::NoResult)) => "no learning rate at which all runs completed",
+        (None, Some(NoInterval::TooFewPoints)) => "a neighbour did not complete: no fit",
+        (None, _) => "",
     }
 }
 
@@ -287,12 +288,11 @@ mod tests {
     };
 
     fn best(records: &[RunRecord]) -> String {
-        let analysis = analyse(&Sources {
+        best_table(&analyse(&Sources {
             records,
             unfinished: &[],
             histories: &HashMap::new(),
-        });
-        best_table(&summarise(records), &analysis)
+        }))
     }
 
     #[test]
@@ -367,6 +367,29 @@ mod tests {
         lora-r4         test loss  +0.0007  -0.0045 to +0.0058  0.742  unresolved
         lora-r4               acc  -0.0007  -0.0058 to +0.0045  0.742  unresolved
         "#);
+    }
+
+    #[test]
+    fn a_metric_has_its_name_where_all_agree() {
+        let acc = Some("acc");
+        assert_eq!(metric_title([acc, None, acc].into_iter()), "test acc");
+        assert_eq!(metric_title([acc, Some("ppl")].into_iter()), "test");
+        assert_eq!(metric_title([None].into_iter()), "test");
+    }
+
+    /// The last seed of one learning rate is missing: the others are compared without it.
+    #[test]
+    fn the_best_is_that_of_the_analysis() {
+        let runs: Vec<_> = [(1e-4, 0.5), (1e-3, 0.25), (1e-2, 0.5)]
+            .into_iter()
+            .flat_map(|(lr, loss)| (1..=3).map(move |seed| record("full", None, lr, seed, loss)))
+            .chain([record("full", None, 1e-3, 4, 1.0)])
+            .collect();
+        let best = best(&runs);
+        assert!(
+            best.contains("full    0.001    0.001    0.2500    0.7500"),
+            "{best}"
+        );
     }
 
     #[test]

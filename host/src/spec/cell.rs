@@ -45,13 +45,35 @@ pub(crate) fn name<'a>(spec: &RunSpec, varying: impl Iterator<Item = &'a [String
 /// Makes the names of different cells different: those that collide get some digits of a hash.
 /// `runs` are specs with their names.
 pub(crate) fn make_unique(runs: &mut [(RunSpec, String)]) {
-    let digests: Vec<String> = runs.iter().map(|(spec, _)| digest(spec)).collect();
-    let mut cells: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for ((_, name), digest) in runs.iter().zip(&digests) {
-        // Case does not tell files apart everywhere.
-        cells.entry(name.to_lowercase()).or_default().insert(digest);
+    tell_apart(runs.iter_mut().map(|(spec, name)| (digest(spec), name)));
+}
+
+/// Names cells by what they are, where runs of several plans have the names of those: a cell has the longest of its names,
+/// which says most, and different cells have different ones. `runs` are specs with their names.
+pub(crate) fn rename<'a>(runs: impl Iterator<Item = (&'a RunSpec, &'a mut String)>) {
+    let mut runs: Vec<_> = runs.map(|(spec, name)| (digest(spec), name)).collect();
+    let mut longest: BTreeMap<String, String> = BTreeMap::new();
+    for (digest, name) in &runs {
+        let known = longest.entry(digest.clone()).or_default();
+        if (name.len(), name.as_str()) > (known.len(), known.as_str()) {
+            known.clone_from(name);
+        }
     }
-    for ((_, name), digest) in runs.iter_mut().zip(&digests) {
+    for (digest, name) in &mut runs {
+        name.clone_from(&longest[digest]);
+    }
+    tell_apart(runs.into_iter());
+}
+
+fn tell_apart<'a>(runs: impl Iterator<Item = (String, &'a mut String)>) {
+    let runs: Vec<_> = runs.collect();
+    // Case does not tell files apart everywhere.
+    let mut cells: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (digest, name) in &runs {
+        let cells = cells.entry(name.to_lowercase()).or_default();
+        cells.insert(digest.clone());
+    }
+    for (digest, name) in runs {
         if cells[&name.to_lowercase()].len() > 1 {
             name.push('-');
             name.push_str(&digest[..8]);

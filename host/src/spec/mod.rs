@@ -20,7 +20,7 @@ mod steps;
 pub(crate) mod test_support;
 mod value;
 
-pub(crate) use cell::{path_safe, shown};
+pub(crate) use cell::{path_safe, rename as rename_cells, shown};
 pub use error::SpecError;
 pub use grid::Axis;
 pub(crate) use identity::portable;

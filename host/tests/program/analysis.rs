@@ -118,6 +118,14 @@ fn what_is_measured_changes_no_number() {
     assert_eq!(rare.test_loss(), often.test_loss());
 }
 
+fn assert_within(value: &Value, interval: &Value) {
+    let [low, value, high] = [&interval["low"], value, &interval["high"]].map(Value::as_f64);
+    assert!(
+        low.is_some() && low < value && value < high,
+        "{low:?} {value:?} {high:?}"
+    );
+}
+
 #[test]
 fn the_summary_has_intervals() {
     let sandbox = Sandbox::new();
@@ -136,8 +144,15 @@ fn the_summary_has_intervals() {
                 .is_some_and(|curve| curve.len() == 2)
         );
         assert!(cell["norms"]["change"].as_f64().unwrap() > 0.0);
+        let points = cell["points"].as_array().unwrap();
+        let means = points.iter().filter(|point| !point["val_loss"].is_null());
+        assert!(means.clone().count() > 1, "{points:?}");
+        for point in means {
+            assert_within(&point["val_loss"], &point["interval"]);
+        }
     }
     let regret = &analysis["cells"][0]["regret"]["loss"];
+    assert_within(&regret["value"], &regret["interval"]);
     assert!(
         regret["p"]
             .as_f64()
@@ -216,6 +231,12 @@ fn properties_are_tried() {
     let c5 = |more: &str| sandbox.lorahost(&format!("verify c5 {} {more}", small("--alpha 32")));
     let outcome = c5("--ranks 4 8 16 --steps 4 --tolerance 0.2");
     assert_eq!(outcome.code, 0, "{}{}", outcome.out, outcome.err);
+    assert!(outcome.out.contains("relative to the first rank"));
+    assert!(
+        outcome.out.contains("4 of 4 first steps compared"),
+        "{}",
+        outcome.out
+    );
     assert!(outcome.out.contains("within 0.2"), "{}", outcome.out);
     let outcome = c5("--ranks 4 8 --steps 4 --tolerance 0");
     assert_eq!(outcome.code, 1, "{}", outcome.out);

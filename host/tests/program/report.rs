@@ -109,7 +109,7 @@ fn json(path: &Path) -> Value {
 #[test]
 fn a_real_sweep_has_a_report() {
     let sandbox = Sandbox::new();
-    sandbox.train("--rank 2 4 --lrs 1e-4 1e-3 --seed 1 2 --with-full-finetune");
+    sandbox.train("--rank 2 4 --lrs 1e-4 1e-3 --seed 1 2 --with-full-finetune --eval-every 3");
     let outcome = sandbox.lorahost("report out --tensorboard events");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     assert!(
@@ -484,8 +484,35 @@ fn the_numbers_are_those_of_scipy() {
         &[("lora-r4", Some(4)), ("lora-r16", Some(16)), ("full", None)],
         3,
     );
+    let put = |rank, lr: f64, seed, loss| {
+        let cell = format!("lora-r{rank}");
+        write(&output, &made(&form, &cell, Some(rank), lr, seed, loss));
+    };
+    // A grid of 1, 2, 5, of which some points lie closer to the best one than the parabola reaches.
+    for (place, lr) in [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2]
+        .into_iter()
+        .enumerate()
+    {
+        for seed in 1..=4 {
+            let noise = 0.01 * ((seed as usize * 7 + place * 3) % 5) as f64;
+            put(
+                64,
+                lr,
+                seed,
+                0.3 + 0.2 * (lr / 8e-4).log10().powi(2) + noise,
+            );
+        }
+    }
+    // A seed that has begun at two learning rates has no part in their means.
+    put(64, 1e-3, 5, 0.9);
+    put(64, 2e-3, 5, 0.9);
     let diverged = made(&form, "lora-r16", Some(16), 1e-2, 4, 9.0);
     write(&output, &with_status(diverged, Status::Diverged, None));
+    // Another plan's name of a cell, and its cell of a known name.
+    write(&output, &made(&form, "first", Some(16), 3e-2, 1, 0.9));
+    let mut other = made(&form, "lora-r4", Some(4), 3e-2, 1, 0.2);
+    other.spec.spec.train.batch_size += 1;
+    write(&output, &other);
     assert_eq!(sandbox.lorahost("report out").code, 0);
     python(
         "the_numbers_are_those_of_scipy",

@@ -1,6 +1,7 @@
-"""Recomputes the numbers of a report from the records of its runs, with NumPy and SciPy, and compares.
+"""Recomputes an analysis from the records of its runs, with NumPy and SciPy, and compares.
 
-    python check_report.py OUTPUT [REPORT]     an output folder, and its report (default OUTPUT/report)
+    python check_report.py OUTPUT [FILE]     an output folder, and what has the analysis: its summary.json, or the report.json
+                                             of a report (default OUTPUT/report/report.json)
 
 Nothing of lorahost is used: records are read as JSON, means, fits, intervals and tests computed anew. Exit code 0 if all agree.
 """
@@ -21,18 +22,24 @@ REACH, WIDE_REACH, STRETCH = 0.45, 0.95, 1.5
 
 
 def read_cells(output):
+    """The runs of each cell: those that differ in learning rate, seeds, and where plugin files lie alone."""
     cells = defaultdict(list)
     for folder in sorted((output / "runs").iterdir()):
         spec = json.loads((folder / "spec.json").read_text())
         done = (folder / "done.json").exists()
         result = json.loads((folder / "result.json").read_text()) if done else None
-        seeds = spec["spec"]["seeds"]
+        events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] if done else []
+        norms = [event["total"] for event in events if event["event"] == "diagnostics"]
+        seeds = spec["spec"].pop("seeds")
         same = len(set(seeds.values())) == 1
         label = str(seeds["init"]) if same else "-".join(f"{k}{seeds[k]}" for k in ("init", "data", "dropout", "head"))
-        cells[spec["cell"]].append(
-            {"id": spec["id"], "lr": spec["spec"]["train"]["lr"], "seed": label, "spec": spec["spec"], "result": result}
+        lr = spec["spec"]["train"].pop("lr")
+        for kind in ("init", "alpha", "optimizer", "head"):
+            (spec["spec"].get(kind) or {}).pop("file", None)
+        cells[json.dumps(spec["spec"], sort_keys=True)].append(
+            {"id": spec["id"], "lr": lr, "seed": label, "result": result, "norms": norms[-1] if norms else None}
         )
-    return cells
+    return list(cells.values())
 
 
 def completed(run):
@@ -47,7 +54,7 @@ def test_figure(run, name):
 
 
 def table(runs):
-    """Learning rates at which every run that is done completed, and losses, seeds by learning rates, without gaps."""
+    """Learning rates and seeds that have a part in figures, losses of the ones by the others, and the rates that were tried."""
     by_lr = defaultdict(dict)
     for run in runs:
         by_lr[run["lr"]][run["seed"]] = run
@@ -63,12 +70,12 @@ def table(runs):
     lrs = [lr for lr in usable if kept and all(has(lr, s) for s in kept)]
     losses = [[usable[lr][s]["result"]["best_val_loss"] for lr in lrs] for s in kept]
     tried = [lr for lr, seeds in sorted(by_lr.items()) if any(r["result"] and r["result"]["status"] != "failed" for r in seeds.values())]
-    return np.array(lrs), np.array(losses), tried, by_lr
+    return np.array(lrs), kept, np.array(losses), tried, by_lr
 
 
 def optimum(lrs, losses, tried):
-    """Source, lr, best tried, edge and interval in log10 (None where there is none)."""
-    found = {"source": "none", "lr": None, "best": None, "edge": None, "interval": None}
+    """Source, lr, best tried, edge, noise and interval in log10 (None where there is none)."""
+    found = {"source": "none", "lr": None, "best": None, "edge": None, "noise": None, "interval": None}
     if not len(lrs):
         return found
     means = losses.mean(axis=0)
@@ -107,12 +114,13 @@ def optimum(lrs, losses, tried):
     seeds = losses.shape[0]
     if seeds < 2:
         return found
-    if not inside:
-        return found | {"interval": (-math.inf, math.inf)}
     part = losses[:, seen]
     residuals = part - part.mean(axis=0) - part.mean(axis=1, keepdims=True) + part.mean()
     degrees = (seeds - 1) * (len(seen) - 1)
     variance = (residuals**2).sum() / degrees
+    found |= {"noise": variance**0.5}
+    if not inside:
+        return found | {"interval": (-math.inf, math.inf)}
     design = np.vander(u[near], 3, increasing=True)
     covariance = np.linalg.inv(design.T @ design) * variance / seeds
     quantile = stats.t.ppf((1 + LEVEL) / 2, degrees)
@@ -164,14 +172,19 @@ class Comparison:
 
 def main():
     output = Path(sys.argv[1])
-    report = Path(sys.argv[2]) if len(sys.argv) > 2 else output / "report"
-    analysis = json.loads((report / "report.json").read_text())["analysis"]
-    cells = read_cells(output)
+    file = Path(sys.argv[2]) if len(sys.argv) > 2 else output / "report/report.json"
+    analysis = json.loads(file.read_text())["analysis"]
     compare = Comparison()
-    compare.same("cells", sorted(c["cell"] for c in analysis["cells"]), sorted(cells))
+    ids = lambda cell: sorted(run["id"] for point in cell["points"] for run in point["runs"])
+    cells = {tuple(sorted(run["id"] for run in runs)): runs for runs in read_cells(output)}
+    compare.same("runs by cells", sorted(map(ids, analysis["cells"])), sorted(map(list, cells)))
+    compare.same("names of cells", len({cell["cell"] for cell in analysis["cells"]}), len(cells))
+    if compare.wrong:
+        sys.exit("\n".join(compare.wrong))
+    cells = {cell["cell"]: cells[tuple(ids(cell))] for cell in analysis["cells"]}
     optima, tables = {}, {}
     for name, runs in cells.items():
-        lrs, losses, tried, by_lr = table(runs)
+        lrs, _, losses, tried, by_lr = table(runs)
         optima[name], tables[name] = optimum(lrs, losses, tried), by_lr
 
     def at_best(name, figure):
@@ -179,29 +192,39 @@ def main():
         values = {seed: figure(run) for seed, run in runs.items() if completed(run)}
         return {seed: value for seed, value in values.items() if value is not None}
 
+    def mean(values):
+        return None if None in values else np.mean(values)
+
     for cell in analysis["cells"]:
         name = cell["cell"]
         runs, found = cells[name], optima[name]
         for status in ("completed", "diverged", "failed"):
             count = sum(r["result"] is not None and r["result"]["status"] == status for r in runs)
             compare.same(f"{name} {status}", cell["counts"][status], count)
-        lrs, losses, _, by_lr = table(runs)
+        lrs, kept, losses, _, by_lr = table(runs)
         for point in cell["points"]:
             what = f"{name} at {point['lr']}"
             place = np.flatnonzero(lrs == point["lr"])
-            mean = losses[:, place[0]].mean() if len(place) else None
-            compare.same(f"{what}: mean loss", point["val_loss"], mean)
-            values = [r["result"]["best_val_loss"] for r in by_lr[point["lr"]].values() if completed(r)]
-            if mean is None or len(values) < 2:
-                compare.same(f"{what}: interval", point["interval"], None)
-            else:
-                expected = stats.t.interval(LEVEL, len(values) - 1, np.mean(values), stats.sem(values))
-                compare.interval(f"{what}: interval", point["interval"], expected)
+            if not len(place):
+                for figure in ("val_loss", "interval", "metric", "norms"):
+                    compare.same(f"{what}: {figure}", point[figure], None)
+                continue
+            values = losses[:, place[0]]
+            compare.same(f"{what}: mean loss", point["val_loss"], values.mean())
+            interval = stats.t.interval(LEVEL, len(values) - 1, values.mean(), stats.sem(values)) if len(values) > 1 else None
+            compare.interval(f"{what}: interval", point["interval"], interval)
+            averaged = [by_lr[point["lr"]][seed] for seed in kept]
+            metric = mean([test_figure(run, cell["headline"]) for run in averaged])
+            compare.same(f"{what}: metric", point["metric"], metric)
+            norms = [run["norms"] for run in averaged]
+            for norm, value in (point["norms"] or {}).items():
+                compare.same(f"{what}: {norm}", value, mean([of_run.get(norm) for of_run in norms]))
         told = cell["optimum"]
         compare.same(f"{name}: source", told["source"], found["source"])
         compare.same(f"{name}: edge", told["edge"], found["edge"])
         compare.same(f"{name}: optimum", told["lr"], found["lr"])
         compare.same(f"{name}: best tried", told["best_tried"], found["best"])
+        compare.same(f"{name}: noise", (told["fit"] or {}).get("noise"), found["noise"])
         interval = found["interval"] and tuple(10.0**end for end in found["interval"])
         compare.interval(f"{name}: interval", told["interval"], interval)
 

@@ -90,27 +90,20 @@ fn analyse_cell(cell: &str, runs: &[Run<'_>]) -> CellAnalysis {
     by_lr.sort_by(|a, b| a.lr().total_cmp(&b.lr()));
     let by_lr: Vec<&[Run<'_>]> = by_lr.chunk_by(|a, b| a.lr() == b.lr()).collect();
     let seeds = sorted_seeds(runs);
-    let losses = losses(&by_lr, &seeds);
-    let means: HashMap<u64, f64> = losses
-        .x
-        .iter()
-        .zip(losses.means())
-        .map(|(x, mean)| (x.to_bits(), mean))
-        .collect();
+    let table = table(&by_lr, &seeds);
     let points: Vec<Point> = by_lr
         .iter()
-        .map(|runs| point(runs, &seeds, &means))
+        .map(|runs| point(runs, &seeds, &table.at(runs)))
         .collect();
     let tried: Vec<(f64, Option<f64>)> = points
         .iter()
         .filter(|point| point.counts.completed + point.counts.diverged > 0)
         .map(|point| (point.lr, point.val_loss))
         .collect();
-    let optimum = optimum(&tried, &losses);
+    let optimum = optimum(&tried, &table.losses);
     let logged: Vec<(f64, Vec<&History>)> = by_lr
         .iter()
-        .filter(|runs| means.contains_key(&runs[0].lr().log10().to_bits()))
-        .map(|runs| (runs[0].lr(), histories(runs)))
+        .map(|runs| (runs[0].lr(), histories(&table.at(runs))))
         .collect();
     let at_best = points
         .iter()
@@ -134,9 +127,17 @@ fn analyse_cell(cell: &str, runs: &[Run<'_>]) -> CellAnalysis {
     }
 }
 
-/// The losses of those seeds that have most learning rates, at those learning rates that have all of these seeds: a sweep
-/// whose last seed has just begun is seen without it. Where a run diverged, the learning rate has no loss.
-fn losses(by_lr: &[&[Run<'_>]], seeds: &[String]) -> Losses {
+/// The runs that have a part in figures.
+struct Table<'a> {
+    /// Of those learning rates alone that have all seeds that are kept.
+    losses: Losses,
+    /// Labels of the seeds.
+    kept: Vec<&'a str>,
+}
+
+/// Those seeds that have most learning rates, at those learning rates that have all of these seeds: a sweep whose last seed
+/// has just begun is seen without it. Where a run diverged, the learning rate has no loss.
+fn table<'a>(by_lr: &[&[Run<'_>]], seeds: &'a [String]) -> Table<'a> {
     let usable: Vec<&[Run<'_>]> = by_lr
         .iter()
         .copied()
@@ -146,12 +147,10 @@ fn losses(by_lr: &[&[Run<'_>]], seeds: &[String]) -> Losses {
         })
         .filter(|runs| runs.iter().any(|run| run.loss().is_some()))
         .collect();
-    let loss = |runs: &[Run<'_>], seed: &str| {
-        let run = runs.iter().find(|run| run.seed() == seed);
-        run.and_then(Run::loss)
-    };
-    let kept: Vec<&String> = seeds
+    let loss = |runs: &[Run<'_>], seed: &str| of_seed(runs, seed).and_then(|run| run.loss());
+    let kept: Vec<&str> = seeds
         .iter()
+        .map(String::as_str)
         .filter(|seed| {
             let count = usable.iter().filter(|runs| loss(runs, seed).is_some());
             2 * count.count() > usable.len()
@@ -171,53 +170,66 @@ fn losses(by_lr: &[&[Run<'_>]], seeds: &[String]) -> Losses {
             row.push(loss);
         }
     }
-    losses
+    Table { losses, kept }
 }
 
-fn point(runs: &[Run<'_>], seeds: &[String], means: &HashMap<u64, f64>) -> Point {
-    let lr = runs[0].lr();
-    let val_loss = means.get(&lr.log10().to_bits()).copied();
-    let mut by_seed: Vec<&Run<'_>> = runs.iter().collect();
-    by_seed.sort_by_key(|run| seeds.iter().position(|seed| *seed == run.seed()));
-    let runs_shown: Vec<RunPoint> = by_seed.iter().map(|run| run.shown()).collect();
-    let completed: Vec<&RunPoint> = runs_shown
-        .iter()
-        .filter(|run| run.status == Some(Status::Completed))
-        .collect();
-    let metrics: Option<Vec<f64>> = completed.iter().map(|run| run.metric).collect();
-    let losses: Option<Vec<f64>> = completed.iter().map(|run| run.val_loss).collect();
-    let here = val_loss.is_some();
-    Point {
-        lr,
-        val_loss,
-        interval: losses.filter(|_| here).and_then(|losses| spread(&losses)),
-        metric: metrics
-            .filter(|metrics| here && !metrics.is_empty())
-            .map(|metrics| metrics.iter().sum::<f64>() / metrics.len() as f64),
-        counts: runs.iter().map(Run::count).sum(),
-        norms: last_norms(histories(runs)).filter(|_| here),
-        runs: runs_shown,
+impl Table<'_> {
+    /// The runs of the table at a learning rate, in the order of its seeds; none where it has no loss.
+    fn at<'r>(&self, runs: &[Run<'r>]) -> Vec<Run<'r>> {
+        if !self.losses.x.contains(&runs[0].lr().log10()) {
+            return Vec::new();
+        }
+        let kept = self.kept.iter();
+        kept.filter_map(|seed| of_seed(runs, seed)).collect()
     }
+}
+
+fn of_seed<'r>(runs: &[Run<'r>], seed: &str) -> Option<Run<'r>> {
+    runs.iter().find(|run| run.seed() == seed).copied()
+}
+
+/// `kept` are those of the runs that have a part in figures.
+fn point<'a>(runs: &[Run<'a>], seeds: &[String], kept: &[Run<'a>]) -> Point {
+    let mut by_seed: Vec<&Run<'_>> = runs.iter().collect();
+    by_seed.sort_by_cached_key(|run| {
+        let seed = run.seed();
+        seeds.iter().position(|other| *other == seed)
+    });
+    let figures = |figure: fn(&Run<'a>) -> Option<f64>| {
+        let figures: Option<Vec<f64>> = kept.iter().map(figure).collect();
+        figures.filter(|figures| !figures.is_empty())
+    };
+    let losses = figures(Run::loss);
+    Point {
+        lr: runs[0].lr(),
+        val_loss: losses.as_deref().map(mean),
+        interval: losses.as_deref().and_then(spread),
+        metric: figures(Run::metric).as_deref().map(mean),
+        counts: runs.iter().map(Run::count).sum(),
+        norms: last_norms(histories(kept)),
+        runs: by_seed.into_iter().map(Run::shown).collect(),
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Student's interval of the mean.
 fn spread(values: &[f64]) -> Option<Interval> {
     let degrees = values.len().checked_sub(1)?;
     let t = student::quantile(degrees)?;
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
+    let mean = mean(values);
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let half = t * (squares / degrees as f64 / count).sqrt();
+    let half = t * (squares / degrees as f64 / values.len() as f64).sqrt();
     Some(Interval {
         low: Some(mean - half),
         high: Some(mean + half),
     })
 }
 
-/// Of completed runs.
 fn histories<'a>(runs: &[Run<'a>]) -> Vec<&'a History> {
-    let completed = runs.iter().filter(|run| run.loss().is_some());
-    completed.filter_map(|run| run.history).collect()
+    runs.iter().filter_map(|run| run.history).collect()
 }
 
 /// Numbers in their order, other labels after them.
@@ -279,6 +291,11 @@ impl Run<'_> {
         Some(loss).filter(|loss| completed && loss.is_finite())
     }
 
+    fn metric(&self) -> Option<f64> {
+        let (_, value) = self.result?.headline()?;
+        Some(value).filter(|value| value.is_finite())
+    }
+
     fn count(&self) -> Counts {
         let mut counts = Counts::default();
         *match self.status() {
@@ -301,9 +318,7 @@ impl Run<'_> {
             test_loss: result
                 .and_then(|result| result.measured.test.as_ref())
                 .and_then(|test| finite(test.loss)),
-            metric: result
-                .and_then(RunResult::headline)
-                .and_then(|(_, value)| finite(value)),
+            metric: self.metric(),
             seconds: result.map(|result| result.seconds),
             error: result
                 .and_then(|result| result.error.as_ref())
@@ -312,11 +327,20 @@ impl Run<'_> {
     }
 }
 
+impl CellAnalysis {
+    /// The point of the best learning rate that was tried.
+    #[must_use]
+    pub fn best_point(&self) -> Option<&Point> {
+        let best = self.optimum.best_tried?;
+        self.points.iter().find(|point| point.lr == best)
+    }
+}
+
 impl Counts {
     /// However they ended.
     #[must_use]
     pub fn all(&self) -> usize {
-        self.completed + self.diverged + self.failed + self.unfinished
+        self.completed + self.diverged + self.failed + self.unfinished + self.not_begun
     }
 }
 
@@ -328,6 +352,7 @@ impl std::fmt::Display for Counts {
             (self.diverged, "diverged"),
             (self.failed, "failed"),
             (self.unfinished, "unfinished"),
+            (self.not_begun, "not begun"),
         ];
         let parts = parts.into_iter().filter(|(count, _)| *count > 0);
         let words: Vec<String> = parts.map(|(count, how)| format!("{count} {how}")).collect();
@@ -346,6 +371,7 @@ impl std::iter::Sum for Counts {
             diverged: sum.diverged + one.diverged,
             failed: sum.failed + one.failed,
             unfinished: sum.unfinished + one.unfinished,
+            not_begun: sum.not_begun + one.not_begun,
         })
     }
 }

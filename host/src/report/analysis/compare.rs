@@ -51,12 +51,7 @@ pub fn quotient(above: &Optimum, below: &Optimum) -> Option<Interval> {
 
 /// `cell` less `full`, each at the best learning rate that was tried.
 pub fn regret(cell: &CellAnalysis, full: &CellAnalysis) -> Option<Regret> {
-    let runs = |cell: &'_ CellAnalysis| -> Option<Vec<RunPoint>> {
-        let best = cell.optimum.best_tried?;
-        let point = cell.points.iter().find(|point| point.lr == best)?;
-        Some(point.runs.clone())
-    };
-    let (own, of_full) = (runs(cell)?, runs(full)?);
+    let (own, of_full) = (&cell.best_point()?.runs, &full.best_point()?.runs);
     let pairs: Vec<(&RunPoint, &RunPoint)> = own
         .iter()
         .filter_map(|run| Some((run, of_full.iter().find(|full| full.seed == run.seed)?)))

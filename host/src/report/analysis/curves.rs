@@ -62,7 +62,7 @@ fn mean_curve(lr: f64, runs: &[&History]) -> Vec<CurvePoint> {
     let point = |step: usize| {
         let losses = std::iter::once(first).chain(others);
         let losses: Option<f64> = losses.map(|run| at(run, step)).sum();
-        let spent = |figure: fn(&crate::record::Diagnostics) -> u64| {
+        let spent = |figure: fn(&crate::record::DiagnosticsPoint) -> u64| {
             let of_run = |run: &&History| {
                 let mut logged = run.diagnostics.iter();
                 logged.find(|one| one.step == step).map(figure)

@@ -19,9 +19,8 @@ const REACH: f64 = 0.45;
 const WIDE_REACH: f64 = 0.95;
 
 /// The cubic lies between the parabola and the truth. On curves whose walls differ four times in slope it leaves up to a
-/// third of the parabola's error, so that the difference is two thirds of it. With the plain difference 90% intervals hold
-/// the truth of such curves in 57% to 85% of the cases, with this one in 87% to 92% (see `coverage.rs`); where the U is
-/// symmetric the difference is noise, and the interval hardly grows.
+/// third of the parabola's error, so that the difference is two thirds of it; `coverage.rs` has how often the interval then
+/// holds the truth. Where the U is symmetric the difference is noise, and the interval hardly grows.
 const STRETCH: f64 = 1.5;
 
 /// The fit of one U. Places are decimal logarithms of learning rates.

@@ -1,6 +1,6 @@
 use super::super::types::{NoInterval, Source, Verdict};
 use super::*;
-use crate::record::{EvaluationPoint, Status};
+use crate::record::{DiagnosticsPoint, EvaluationPoint, Norms, Status};
 use crate::report::summary::tests::{record, with_status};
 use crate::report::{Bound, Edge};
 
@@ -122,12 +122,48 @@ fn what_did_not_complete_is_counted_and_has_no_part() {
         diverged: 1,
         failed: 1,
         unfinished: 1,
+        not_begun: 0,
     };
     assert_eq!(lora.counts, counts);
     assert_eq!(lora.seeds, ["1", "2", "3", "4"]);
     let has_loss: Vec<bool> = lora.points.iter().map(|p| p.val_loss.is_some()).collect();
     assert_eq!(has_loss, [false, true, true, true, true, true, false]);
     assert_eq!(lora.optimum, clean.cells[0].optimum);
+}
+
+#[test]
+fn a_seed_that_has_just_begun_is_in_no_figure() {
+    let mut records = sweep("full", None, -3.5, 0.1, 2);
+    let clean = of(&records).cells.remove(0);
+    records.push(record("full", None, 10_f64.powf(-3.5), 3, 0.9));
+    let norms = |record: &RunRecord| {
+        let logged = DiagnosticsPoint {
+            step: 5,
+            tokens: 1,
+            multiply_adds: 1,
+            total: Norms {
+                change: Some(record.result.best_val_loss),
+                ..Norms::default()
+            },
+        };
+        let history = History {
+            evaluations: Vec::new(),
+            diagnostics: vec![logged],
+        };
+        (record.spec.id.clone(), history)
+    };
+    let histories = records.iter().map(norms).collect();
+    let analysis = analyse(&Sources {
+        records: &records,
+        unfinished: &[],
+        histories: &histories,
+    });
+    let (found, clean) = (&analysis.cells[0].points[3], &clean.points[3]);
+    assert_eq!((found.runs.len(), clean.runs.len()), (3, 2));
+    assert_eq!(found.val_loss, clean.val_loss);
+    assert_eq!(found.interval, clean.interval);
+    assert_eq!(found.metric, clean.metric);
+    assert_eq!(found.norms.unwrap().change, clean.val_loss);
 }
 
 #[test]

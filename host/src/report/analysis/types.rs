@@ -31,6 +31,9 @@ pub struct Counts {
     pub failed: usize,
     /// Begun or planned, and not done.
     pub unfinished: usize,
+    /// Planned, and nothing of them is there: what they are is not known, so that no cell counts them.
+    #[serde(default)]
+    pub not_begun: usize,
 }
 
 /// Runs that differ in learning rate and seed alone.
@@ -65,17 +68,17 @@ pub struct CellAnalysis {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub lr: f64,
-    /// Mean of the best validation losses; only where every run that is done completed.
+    /// Mean of the best validation losses over those seeds that completed at most learning rates of the cell. Absent where
+    /// a run diverged, or one of these seeds has not completed.
     pub val_loss: Option<f64>,
-    /// Of that mean, by the noise that all points of the cell show together; differences between seeds that are the same at
-    /// each learning rate do not count. Absent with one seed.
+    /// Of that mean, by Student's t of these seeds. Absent with one seed.
     pub interval: Option<Interval>,
-    /// Mean of the task's metric on the test split, where every run that is done completed.
+    /// Mean over these seeds of the task's metric on the test split.
     pub metric: Option<f64>,
     pub counts: Counts,
-    /// By seed.
+    /// All of them, by seed.
     pub runs: Vec<RunPoint>,
-    /// Means over completed runs at their last evaluation.
+    /// Means over these seeds at their last evaluation.
     pub norms: Option<Norms>,
 }
 

@@ -37,7 +37,8 @@ pub fn axis_figures(layout: &Layout) -> Vec<Figure> {
         let parts = groups.chunks(MOST).enumerate();
         for (part, groups) in parts {
             for of in [Of::Ratio, Of::Optimum, Of::Loss] {
-                let mut figure = figure(layout, axis, number, groups, of);
+                let first = (number, part * MOST);
+                let mut figure = figure(layout, axis, first, groups, of);
                 if part > 0 {
                     figure.name = format!("{}-{}", figure.name, part + 1);
                 }
@@ -161,7 +162,14 @@ fn groups<'a>(layout: &Layout<'a>, axis: usize) -> Vec<Group<'a>> {
     groups
 }
 
-fn figure(layout: &Layout, axis: &Varying, number: usize, groups: &[Group], of: Of) -> Figure {
+/// `groups` are those of an axis from one on; `first` are the numbers of both.
+fn figure(
+    layout: &Layout,
+    axis: &Varying,
+    (number, first): (usize, usize),
+    groups: &[Group],
+    of: Of,
+) -> Figure {
     let label = axis.label();
     let (name, title, y, note) = match of {
         Of::Optimum => (
@@ -197,7 +205,7 @@ fn figure(layout: &Layout, axis: &Varying, number: usize, groups: &[Group], of: 
         .iter()
         .enumerate()
         .map(|(nth, group)| {
-            let id = format!("a{number}-{nth}");
+            let id = format!("a{number}-{}", first + nth);
             let mut series = Series::new(id, &group.label, group.look);
             let mut points: Vec<(f64, Known, &CellAnalysis)> = group
                 .cells
@@ -291,9 +299,7 @@ fn known(cell: &CellAnalysis, of: Of) -> Option<Known> {
         }
         Of::Loss => {
             let value = cell.optimum.val_loss?;
-            let best = cell.optimum.best_tried?;
-            let point = cell.points.iter().find(|point| point.lr == best);
-            let interval = point.and_then(|point| point.interval);
+            let interval = cell.best_point().and_then(|point| point.interval);
             Some(told(
                 value,
                 interval,
@@ -324,6 +330,8 @@ fn file_name(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::sample::study;
     use super::*;
     use crate::report::analysis::Analysis;
@@ -365,6 +373,32 @@ mod tests {
             [(4.0, 1e-4), (16.0, 1e-4)]
         );
         assert_eq!(optimum.series[0].line, [(4.0, 1.2e-3), (16.0, 1.2e-3)]);
+    }
+
+    /// The page switches by the names of series, and a series of one part is not one of another.
+    #[test]
+    fn series_of_parts_have_names_of_their_own() {
+        let mut analysis = study();
+        let lora = analysis.cells.remove(0);
+        for batch in 1..=MOST + 2 {
+            for rank in [4, 16] {
+                let mut cell = lora.clone();
+                cell.rank = Some(rank);
+                let settings = &mut cell.settings;
+                settings.insert("train.batch_size".to_owned(), batch.to_string());
+                analysis.cells.push(cell);
+            }
+        }
+        let layout = Layout::of(&analysis);
+        let figures = axis_figures(&layout);
+        let parts = figures
+            .iter()
+            .filter(|figure| figure.name.starts_with("ratio-by-rank"));
+        let names: Vec<&str> = parts
+            .flat_map(|figure| figure.series.iter().map(|series| series.id.as_str()))
+            .collect();
+        let distinct: BTreeSet<&&str> = names.iter().collect();
+        assert_eq!((names.len(), distinct.len()), (MOST + 2, MOST + 2));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Use {
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 72.0;
 const BELOW: f64 = 46.0;
 const ABOVE: f64 = 10.0;
 /// Of the title and of each row of the legend, in files.

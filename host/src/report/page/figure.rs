@@ -129,6 +129,10 @@ impl Mark {
 }
 
 impl Figure {
+    pub fn has_a_line(&self) -> bool {
+        self.series.iter().any(|series| series.line.len() > 1)
+    }
+
     /// Whether there is anything to draw.
     pub fn is_empty(&self) -> bool {
         self.series

@@ -22,9 +22,10 @@ pub fn figures(layout: &Layout, index: &RunIndex) -> Vec<Figure> {
         (Over::Tokens, "curves-over-tokens"),
         (Over::MultiplyAdds, "curves-over-multiply-adds"),
     ] {
-        figures.extend(
-            panels().map(|(n, panel)| learning_curves(layout, panel, over, name(words, n))),
-        );
+        let curves =
+            panels().map(|(n, panel)| learning_curves(layout, panel, over, name(words, n)));
+        // One evaluation is no curve.
+        figures.extend(curves.filter(Figure::has_a_line));
     }
     figures.extend(panels().map(|(n, panel)| norms(layout, panel, name("norms-over-lr", n))));
     figures.push(norms_against_optimum(layout));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,7 +20,7 @@ use super::provenance;
 use super::runs::RunIndex;
 use super::table::Table;
 use super::tables::tables;
-use crate::record::{Provenance, RecordError, read_if_there, write_atomically};
+use crate::record::{Provenance, RecordError, is_empty, read_if_there, write_atomically};
 use crate::report::analysis::Analysis;
 
 const PAGE: &str = "index.html";
@@ -87,50 +88,60 @@ struct Earlier {
 }
 
 impl Report<'_> {
-    /// Writes the report into a folder that is new, empty, or holds an earlier one.
+    /// Writes the report into a folder that is new, empty, or holds an earlier one. `report.json` comes first: it says that
+    /// the folder is ours, also where the rest was never written.
     ///
     /// # Errors
     /// [`ReportError::NotOurs`] if the folder holds anything else; [`RecordError::Io`] if it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<Written, ReportError> {
         let earlier = earlier(folder)?;
-        let pictures = folder.join(FIGURES);
-        fs::create_dir_all(&pictures).map_err(RecordError::io("create the folder", &pictures))?;
-
         let layout = Layout::of(self.analysis);
         let index = RunIndex::of(self.analysis);
         let figures = figures(&layout, &index);
         let results = tables(self.analysis, &index, self.runs);
         let origins = self.origins.iter().copied();
         let provenance = provenance::tables(self.analysis, &layout, origins);
+        let tables = || results.iter().chain(&provenance);
         let findings = findings(self.analysis);
 
-        let mut files = draw_all(&figures, folder)?;
-        for table in results.iter().chain(&provenance) {
-            let name = format!("{}.csv", table.name);
-            write_atomically(&folder.join(&name), table.csv().as_bytes())?;
-            files.push(name);
-        }
-        let text = self.markdown(&findings, &figures, results.iter().chain(&provenance));
-        write_atomically(&folder.join(TEXT), text.as_bytes())?;
-        let page = Page {
-            title: self.title,
-            counts: &self.analysis.counts,
-            cells: self.analysis.cells.len(),
-            findings: &findings,
-            figures: &figures,
-            tables: &results,
-            provenance: &provenance,
-            reload: self.reload,
-        };
-        write_atomically(&folder.join(PAGE), page.html().as_bytes())?;
+        let mut files: Vec<String> = figures.iter().flat_map(file_names).collect();
+        files.extend(tables().map(csv_name));
         files.extend([TEXT, PAGE].map(str::to_owned));
+        let pictures = folder.join(FIGURES);
+        fs::create_dir_all(folder).map_err(RecordError::io("create the folder", folder))?;
         self.data(folder, &files)?;
+        fs::create_dir_all(&pictures).map_err(RecordError::io("create the folder", &pictures))?;
         for stale in earlier {
             if is_ours(&stale) && !files.iter().any(|file| Path::new(file) == stale) {
                 // What cannot be removed is merely old.
                 let _ = fs::remove_file(folder.join(stale));
             }
         }
+
+        let texts = || -> Result<(), RecordError> {
+            for table in tables() {
+                write_atomically(&folder.join(csv_name(table)), table.csv().as_bytes())?;
+            }
+            let text = self.markdown(&findings, &figures, tables());
+            write_atomically(&folder.join(TEXT), text.as_bytes())?;
+            let page = Page {
+                title: self.title,
+                counts: &self.analysis.counts,
+                cells: self.analysis.cells.len(),
+                findings: &findings,
+                figures: &figures,
+                tables: &results,
+                provenance: &provenance,
+                reload: self.reload,
+            };
+            write_atomically(&folder.join(PAGE), page.html().as_bytes())
+        };
+        // Pictures take longest.
+        thread::scope(|scope| {
+            let pictures = scope.spawn(|| draw_all(&figures, folder));
+            texts()?;
+            pictures.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })?;
         Ok(Written {
             page: folder.join(PAGE),
             files: files.len() + 1,
@@ -186,7 +197,7 @@ impl Report<'_> {
 }
 
 /// Draws each figure into its two files, on all cores. They are not synced to the disk: the next report makes them anew.
-fn draw_all(figures: &[Figure], folder: &Path) -> Result<Vec<String>, ReportError> {
+fn draw_all(figures: &[Figure], folder: &Path) -> Result<(), ReportError> {
     if !has_fonts() {
         tracing::warn!("this machine has no font: figures are written as SVG alone, not as PNG");
     }
@@ -213,13 +224,14 @@ fn draw_all(figures: &[Figure], folder: &Path) -> Result<Vec<String>, ReportErro
         let workers: Vec<_> = (0..cores.min(figures.len()))
             .map(|_| scope.spawn(work))
             .collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })?;
-    Ok(figures.iter().flat_map(file_names).collect())
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn csv_name(table: &Table) -> String {
+    format!("{}.csv", table.name)
 }
 
 /// Without a font on this machine there are no PNG files.
@@ -242,8 +254,7 @@ fn earlier(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
         return Err(not_ours());
     }
     let Some(json) = read_if_there(&folder.join(DATA))? else {
-        let empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-        return if empty {
+        return if !folder.exists() || is_empty(folder)? {
             Ok(Vec::new())
         } else {
             Err(not_ours())
@@ -269,4 +280,35 @@ fn is_same(one: &Provenance, other: &Provenance) -> bool {
         ..origin.clone()
     };
     at(one) == at(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::study;
+    use super::*;
+
+    #[test]
+    fn a_report_that_was_interrupted_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        fs::write(path.join(".writing-abc"), "{").unwrap();
+        let analysis = study();
+        let report = Report {
+            title: "study",
+            analysis: &analysis,
+            origins: Vec::new(),
+            runs: None,
+            reload: None,
+        };
+        report.write(path).unwrap();
+        let written = |name: &str| fs::metadata(path.join(name)).unwrap().modified().unwrap();
+        for later in [PAGE, TEXT, "runs.csv", "figures/loss-over-lr.svg"] {
+            assert!(written(DATA) <= written(later), "{later}");
+            fs::remove_file(path.join(later)).unwrap();
+        }
+        report.write(path).unwrap();
+        fs::remove_file(path.join(DATA)).unwrap();
+        let error = report.write(path).unwrap_err();
+        assert!(matches!(error, ReportError::NotOurs { .. }), "{error}");
+    }
 }

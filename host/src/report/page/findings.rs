@@ -1,6 +1,7 @@
 //! The first sentences of a report.
 
 use super::words;
+use crate::report::Edge;
 use crate::report::analysis::{Analysis, CellAnalysis};
 
 /// Cells that have a sentence each.
@@ -15,7 +16,7 @@ pub fn findings(analysis: &Analysis) -> Vec<String> {
     }
     let edges = cells
         .iter()
-        .filter(|cell| cell.optimum.edge.is_some())
+        .filter(|cell| matches!(cell.optimum.edge, Some(Edge::Smallest | Edge::Largest)))
         .count();
     if edges > 0 {
         findings.push(format!(
@@ -70,5 +71,13 @@ mod tests {
             cell.seeds.truncate(1);
         }
         assert!(findings(&analysis)[0].starts_with("One seed"));
+    }
+
+    #[test]
+    fn the_only_learning_rate_bounds_nothing() {
+        let mut analysis = study();
+        analysis.cells[1].optimum.edge = Some(Edge::Only);
+        let findings = findings(&analysis);
+        assert!(!findings[0].contains("bounds"), "{findings:?}");
     }
 }

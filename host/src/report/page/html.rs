@@ -99,6 +99,7 @@ impl Page<'_> {
             diverged,
             failed,
             unfinished,
+            not_begun,
         } = self.counts;
         html.push_str("<ul class=\"counts\">");
         push!(html, "<li><b>{}</b>cells</li>", self.cells);
@@ -109,6 +110,9 @@ impl Page<'_> {
             (unfinished, "unfinished"),
         ] {
             push!(html, "<li><b>{count}</b>{how}</li>");
+        }
+        if *not_begun > 0 {
+            push!(html, "<li><b>{not_begun}</b>not begun</li>");
         }
         html.push_str("</ul>");
         for finding in self.findings {

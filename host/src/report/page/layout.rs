@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::palette::Look;
 use crate::report::analysis::{Analysis, CellAnalysis};
+use crate::report::summary::APART;
 use crate::spec::Method;
 
 /// Cells that fit into one plot whatever they differ in.
@@ -170,10 +171,12 @@ pub fn described(cell: &CellAnalysis, axes: &[Varying]) -> String {
     axes.iter().filter_map(of).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether two cells agree in all settings that both have, but for the method.
+/// Whether two cells agree in all settings that both have, but for the method and what may differ between runs that are
+/// compared.
 pub fn agree(one: &CellAnalysis, other: &CellAnalysis) -> bool {
     let differs = |(key, value): (&String, &String)| {
-        key != METHOD && other.settings.get(key).is_some_and(|v| v != value)
+        let apart = key == METHOD || APART.contains(&key.as_str());
+        !apart && other.settings.get(key).is_some_and(|v| v != value)
     };
     !one.settings.iter().any(differs)
 }
@@ -239,14 +242,32 @@ mod tests {
             cell(
                 "lora-r4",
                 Some(4),
-                &[("method", "lora"), ("lora.rank", "4")],
+                &[
+                    ("method", "lora"),
+                    ("lora.rank", "4"),
+                    ("train.save", "adapter"),
+                    ("train.lr_b", "16"),
+                ],
             ),
             cell(
                 "lora-r16",
                 Some(16),
-                &[("method", "lora"), ("lora.rank", "16")],
+                &[
+                    ("method", "lora"),
+                    ("lora.rank", "16"),
+                    ("train.save", "adapter"),
+                    ("train.lr_b", "16"),
+                ],
             ),
-            cell("full", None, &[("method", "full")]),
+            cell(
+                "full",
+                None,
+                &[
+                    ("method", "full"),
+                    ("train.save", "none"),
+                    ("train.lr_b", "1"),
+                ],
+            ),
         ];
         let analysis = analysis(cells);
         let layout = Layout::of(&analysis);

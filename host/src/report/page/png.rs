@@ -1,10 +1,12 @@
 //! Pictures of figures.
 
+use std::fs;
 use std::sync::{Arc, LazyLock};
 
 use png::{ColorType, Compression, Encoder, EncodingError};
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb::Database};
+use resvg::usvg::fontdb::{Database, FaceInfo, Family, Query, Source};
+use resvg::usvg::{Options, Tree};
 
 /// Families that figures look well in, best first.
 const FAMILIES: [&str; 5] = [
@@ -27,12 +29,32 @@ static OPTIONS: LazyLock<Option<Options>> = LazyLock::new(|| {
     let best = FAMILIES.into_iter().find(is_there).map(str::to_owned);
     let family = best.or_else(|| families().next().map(|(family, _)| family.clone()))?;
     fonts.set_sans_serif_family(&family);
+    keep_in_memory(&mut fonts, &family);
     Some(Options {
         font_family: family,
         fontdb: Arc::new(fonts),
         ..Options::default()
     })
 });
+
+/// The file of a font is read several times a character, unless it is in memory.
+fn keep_in_memory(fonts: &mut Database, family: &str) {
+    let query = Query {
+        families: &[Family::Name(family)],
+        ..Query::default()
+    };
+    let face = fonts.query(&query).and_then(|id| fonts.face(id).cloned());
+    if let Some(face) = face
+        && let Source::File(path) = &face.source
+        && let Ok(data) = fs::read(path)
+    {
+        fonts.remove_face(face.id);
+        fonts.push_face_info(FaceInfo {
+            source: Source::Binary(Arc::new(data)),
+            ..face
+        });
+    }
+}
 
 /// Whether pictures can be made: the machine has a font.
 pub fn has_fonts() -> bool {

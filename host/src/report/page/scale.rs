@@ -81,8 +81,24 @@ impl Scale {
                     })
                     .collect()
             }
-            Kind::LogAt(values) => self.spaced(values.iter().copied(), room),
+            Kind::LogAt(values) => {
+                let ticks = values.iter().map(|&at| Tick {
+                    at,
+                    label: Some(short(at)),
+                });
+                self.thinned(ticks, room)
+            }
             Kind::Linear => self.linear(most),
+            // The steps of a linear axis narrow along a logarithmic one.
+            Kind::Log if self.high - self.low < 0.7 => {
+                let plain = Self {
+                    low: 10f64.powf(self.low),
+                    high: 10f64.powf(self.high),
+                    log: false,
+                    ..*self
+                };
+                self.thinned(plain.linear(most).into_iter(), room)
+            }
             Kind::Log => self.logarithmic(most),
         }
     }
@@ -109,19 +125,10 @@ impl Scale {
             .collect()
     }
 
-    /// Decades; within few of them 2 and 5 as well; within less than one the steps of a linear axis.
+    /// Decades; within few of them 2 and 5 as well.
     fn logarithmic(&self, most: f64) -> Vec<Tick> {
         let decades = self.high - self.low;
         let (low, high) = (10f64.powf(self.low), 10f64.powf(self.high));
-        if decades < 0.7 {
-            let plain = Self {
-                low,
-                high,
-                log: false,
-                ..*self
-            };
-            return plain.linear(most);
-        }
         let labelled: &[u32] = if decades * 3.0 <= most {
             &[1, 2, 5]
         } else if decades * 2.0 <= most {
@@ -151,18 +158,19 @@ impl Scale {
         ticks
     }
 
-    /// Ticks at these values; the labels of some are left out where they would run into each other.
-    fn spaced(&self, values: impl Iterator<Item = f64>, room: f64) -> Vec<Tick> {
+    /// The ticks that have a place, without those labels that would run into others.
+    fn thinned(&self, ticks: impl Iterator<Item = Tick>, room: f64) -> Vec<Tick> {
         let mut last = f64::NEG_INFINITY;
-        let tick = |value: f64| {
-            let at = self.at(value)?;
-            let label = ((at - last).abs() >= room).then(|| short(value));
-            if label.is_some() {
+        let tick = |mut tick: Tick| {
+            let at = self.at(tick.at)?;
+            if (at - last).abs() < room {
+                tick.label = None;
+            } else {
                 last = at;
             }
-            Some(Tick { at: value, label })
+            Some(tick)
         };
-        values.filter_map(tick).collect()
+        ticks.filter_map(tick).collect()
     }
 }
 
@@ -240,6 +248,17 @@ mod tests {
                 "4.4e-4", "4.6e-4", "4.8e-4", "5e-4", "5.2e-4", "5.4e-4", "5.6e-4"
             ]
         );
+    }
+
+    #[test]
+    fn labels_of_a_short_logarithmic_axis_keep_their_distance() {
+        let scale = Scale::new(&Kind::Log, [1.16e-3, 2.05e-3].into_iter(), 0.0, 320.0);
+        let ticks = scale.ticks(&Kind::Log, 45.0);
+        let labelled = ticks.iter().filter(|tick| tick.label.is_some());
+        let places: Vec<f64> = labelled.map(|tick| scale.at(tick.at).unwrap()).collect();
+        assert!(places.len() > 3, "{places:?}");
+        let apart = |two: &[f64]| two[1] - two[0] >= 45.0;
+        assert!(places.windows(2).all(apart), "{places:?}");
     }
 
     #[test]

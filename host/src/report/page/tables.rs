@@ -5,6 +5,7 @@ use super::table::{Cell, Column, Piece, Row, Table};
 use super::words;
 use crate::record::{Norms, python_float};
 use crate::report::analysis::{Analysis, CellAnalysis, Difference, Interval};
+use crate::report::table;
 
 /// Runs of a point that are named one by one.
 const NAMED: usize = 12;
@@ -43,11 +44,7 @@ fn optima(analysis: &Analysis) -> Table {
     let row = |(number, cell): (usize, &CellAnalysis)| {
         let optimum = &cell.optimum;
         let best = best(number, cell);
-        let metric = cell
-            .points
-            .iter()
-            .find(|p| Some(p.lr) == optimum.best_tried);
-        let metric = metric.and_then(|point| point.metric);
+        let metric = cell.best_point().and_then(|point| point.metric);
         Row {
             anchor: Some(format!("c{number}")),
             cells: vec![
@@ -303,7 +300,8 @@ fn points(analysis: &Analysis, index: &RunIndex) -> Table {
     Table {
         name: "points",
         title: "Every learning rate".to_owned(),
-        note: "Means over seeds, where every run that is done completed. Runs are named by their seeds.".to_owned(),
+        note: "Means over the seeds that completed at most learning rates, where none diverged. Runs are named by their seeds."
+            .to_owned(),
         columns,
         rows,
     }
@@ -378,11 +376,7 @@ fn percent(analysis: &Analysis) -> String {
 }
 
 fn metric_title(analysis: &Analysis) -> String {
-    let name = analysis
-        .cells
-        .iter()
-        .find_map(|cell| cell.headline.as_deref());
-    name.map_or("test".to_owned(), |name| format!("test {name}"))
+    table::metric_title(analysis.cells.iter().map(|cell| cell.headline.as_deref()))
 }
 
 /// Four decimals, or three digits where that would be nothing or too much.
