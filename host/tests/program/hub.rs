@@ -71,9 +71,10 @@ fn what_is_on_the_hub_trains_as_what_is_here() {
 fn an_adapter_has_the_id_of_its_base_and_the_commit_apart() {
     let world = World::new();
     let (sandbox, commit) = (&world.sandbox, &world.model);
-    let copy = world
-        .server
-        .put("models/org/copy", Repository::of(files_of(&sandbox.path("model"))));
+    let copy = world.server.put(
+        "models/org/copy",
+        Repository::of(files_of(&sandbox.path("model"))),
+    );
     let outcome = world.run("--model org/tiny@main --save adapter");
     assert_eq!(outcome.code, 0, "{}", outcome.err);
     let run = sandbox.runs("out").remove(0);

@@ -157,12 +157,7 @@ impl Sandbox {
     }
 
     /// A call by this command, with the words behind its own.
-    fn prepared(
-        &self,
-        mut command: Command,
-        words: &str,
-        environment: &[(&str, &str)],
-    ) -> Command {
+    fn prepared(&self, mut command: Command, words: &str, environment: &[(&str, &str)]) -> Command {
         let words: Vec<String> = words.split_whitespace().map(unmasked).collect();
         command
             .args(words)
