@@ -184,6 +184,28 @@ fn each_runs_with_the_ids_that_it_names() {
     }
 }
 
+#[test]
+fn a_stride_gives_more_train_blocks_and_no_other() {
+    let sandbox = Sandbox::new();
+    let blocks = |stride: &str| {
+        let outcome = sandbox.lorahost(&format!(
+            "data inspect builtin:prose --model builtin:tiny-gpt2 --plugin PLUGIN/causal_lm_head \
+             --head causal-lm --block-size 64 {stride} --json"
+        ));
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+        let found: Value = serde_json::from_str(&outcome.out).unwrap();
+        let splits = found["splits"].as_array().unwrap().clone();
+        splits
+            .iter()
+            .map(|split| split["blocks"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let (apart, overlapping) = (blocks(""), blocks("--stride 32"));
+    let difference = overlapping[0].abs_diff(2 * apart[0]);
+    assert!(difference <= 2, "{overlapping:?}, {apart:?}");
+    assert_eq!(overlapping[1..], apart[1..]);
+}
+
 /// What the two data sets say of themselves, as far as it is read.
 const AG_NEWS: &str = "---
 dataset_info:
