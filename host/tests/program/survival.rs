@@ -265,9 +265,9 @@ fn a_sweep_without_its_folder_and_without_anyone_to_tell_ends() {
     });
     // Whoever writes to it meanwhile makes parts of it anew.
     while fs::remove_dir_all(sandbox.path("out")).is_err() {}
-    workers(program.id())
-        .into_iter()
-        .for_each(|pid| signal("KILL", pid));
+    for worker in workers(program.id()) {
+        signal("KILL", worker);
+    }
     let status = until("the end", || program.try_wait().unwrap());
     assert_ne!(status.code(), Some(0));
 }
