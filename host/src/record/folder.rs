@@ -305,7 +305,7 @@ fn sealed(
         let Some(expected) = completion.files.get(*name) else {
             return Ok(Err(format!("its completion record does not know {name}")));
         };
-        let Some(found) = read_if_there(&folder.join(&*name))? else {
+        let Some(found) = read_if_there(&folder.join(*name))? else {
             return Ok(Err(format!("{name} is missing")));
         };
         if found.len() as u64 != expected.bytes || sha256(&found) != expected.sha256 {
