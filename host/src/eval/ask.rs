@@ -9,7 +9,7 @@ use tch::Device;
 use super::EvalError;
 use super::labels::relabel;
 use super::outputs::Outputs;
-use super::predictions::{Confusion, Prediction, Rows, are_made_of};
+use super::predictions::{Confusion, Prediction, Rows, has_predictions};
 use crate::data::{TextRows, TextSplits, first_tokens, load_text, tokenise, within};
 use crate::digest::sha256_of_file;
 use crate::export::Exported;
@@ -84,7 +84,7 @@ pub fn answer(question: &Question<'_>, registry: &Registry) -> Result<Answer, Ev
         _ => question.said.plan(registry)?.runs.remove(0).spec.head,
     };
     let (spec, split) = data(question, &known, &head, registry)?;
-    if question.predictions && !are_made_of(spec.kind) {
+    if question.predictions && !has_predictions(spec.kind) {
         return Err(EvalError::NoPredictions { head: head.name });
     }
     let positions = ModelFiles::find(&trained.model_path())?.max_positions()?;

@@ -82,7 +82,7 @@ impl Confusion {
 }
 
 /// Whether rows of this kind have predictions; else the outputs are scores of words.
-pub(super) fn are_made_of(kind: DataKind) -> bool {
+pub(super) fn has_predictions(kind: DataKind) -> bool {
     matches!(
         kind,
         DataKind::Classes | DataKind::Numbers | DataKind::Pairs | DataKind::Tags
