@@ -1,5 +1,7 @@
 //! What `export_plugin!` makes, seen as the host sees it: through the root module and its tables.
 
+#![expect(unsafe_code, reason = "it looks at the exports as a host does")]
+
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
