@@ -219,9 +219,11 @@ impl Component {
 /// Handles of the tensors, 0 where there is none.
 fn lend(tensors: &[Option<&Tensor>]) -> Vec<u64> {
     let mut table = handles::table();
-    let handle =
-        |tensor: &Option<&Tensor>| tensor.map_or(0, |tensor| table.insert(tensor.shallow_clone()));
-    tensors.iter().map(handle).collect()
+    let handles = tensors.iter().map(|tensor| match tensor {
+        Some(tensor) => table.insert(tensor.shallow_clone()),
+        None => 0,
+    });
+    handles.collect()
 }
 
 fn take_back(lent: &[u64]) {
