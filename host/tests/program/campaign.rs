@@ -141,6 +141,7 @@ impl Campaign {
 }
 
 /// Sweep after sweep, until there were so many blows.
+#[expect(clippy::print_stdout, reason = "the figures of the campaign")]
 fn campaign(seed: u64, blows: usize) {
     let mut campaign = Campaign::new(seed);
     let (mut dealt, mut sweeps, mut resumes) = (0, 0, 0);
