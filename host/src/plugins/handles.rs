@@ -73,10 +73,8 @@ impl Table {
         split(handle)
             .and_then(|(slot, generation)| {
                 let entry = self.slots.get(slot)?;
-                entry
-                    .tensor
-                    .clone()
-                    .filter(|_| entry.generation == generation)
+                let tensor = entry.tensor.as_ref()?;
+                (entry.generation == generation).then(|| Arc::clone(tensor))
             })
             .ok_or_else(|| Error::new(format!("unknown handle {handle:#x}")))
     }

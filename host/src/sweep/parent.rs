@@ -37,7 +37,8 @@ pub struct WorkerSetup {
     pub workers: usize,
     /// Threads that each of them computes with.
     pub threads: usize,
-    /// GPUs by their `CUDA_VISIBLE_DEVICES`, of which each worker sees one, in turn; where there are none it sees what this process sees.
+    /// GPUs by their `CUDA_VISIBLE_DEVICES`, of which each worker sees one, in turn; without any, a worker sees what this
+    /// process sees.
     pub gpus: Vec<String>,
     pub care: Care,
     /// How the runs are shared with other processes.
@@ -67,7 +68,7 @@ const MEMORY: [(&str, &str); 2] = [
 
 impl WorkerSetup {
     /// The command of the worker at that place.
-    fn command(&self, worker: usize) -> Command {
+    pub(super) fn command(&self, worker: usize) -> Command {
         let mut parts = self.command.iter();
         let mut command = Command::new(parts.next().map_or("", String::as_str));
         let threads = self.threads.to_string();

@@ -202,6 +202,25 @@ fn setup(workers: usize) -> WorkerSetup {
     }
 }
 
+#[test]
+fn each_worker_sees_one_gpu() {
+    let seen = |gpus: &[&str], worker| {
+        let setup = WorkerSetup {
+            gpus: gpus.iter().map(|&gpu| gpu.to_owned()).collect(),
+            ..setup(3)
+        };
+        let command = setup.command(worker);
+        let mut variables = command.get_envs();
+        let found = variables.find(|(name, _)| *name == crate::train::VISIBLE);
+        found.map(|(_, value)| value.unwrap().to_owned())
+    };
+    assert_eq!(
+        [0, 1, 2].map(|worker| seen(&["4", "7"], worker).unwrap()),
+        ["4", "7", "4"]
+    );
+    assert_eq!(seen(&[], 0), None);
+}
+
 /// One job a cell name, learning rates 0.1, 0.2, ...
 fn jobs(output: &OutputFolder, cells: &[&str]) -> Vec<RunJob> {
     let job = |(index, cell): (usize, &&str)| {

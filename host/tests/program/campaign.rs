@@ -166,7 +166,7 @@ fn some_blows_at_random_moments() {
 
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "takes a quarter of an hour"]
+#[ignore = "takes more than a quarter of an hour"]
 fn two_hundred_blows_at_random_moments() {
     campaign(2, 200);
 }
