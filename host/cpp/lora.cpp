@@ -2,7 +2,7 @@
 //
 // Of T rows of x, `[T, fan_in]`, layer k makes y_k = x W_k' + b_k + s_k x A_k' B_k', `[T, fan_out_k]`; the node gives
 // them side by side, `[T, sum of fan_out]`. x may be an activation of the node's input, which then is made again in the
-// backward pass: the node keeps what went in, and nothing that follows from that.
+// backward pass: of what follows from its inputs the node keeps W + s B A alone, once a step.
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -177,13 +177,16 @@ struct Linear : torch::autograd::Function<Linear> {
     const at::Tensor x = activated(inputs[0], activation);
     const auto all = layers(inputs, places, scales);
     const Order order = cheapest(all, x.size(0), learns);
-    context->save_for_backward(inputs.vec());
+    const bool merge = order != Order::kFactored;
+    const at::Tensor weight = stacked(all, merge);
+    variable_list saved = inputs.vec();
+    if (learns && merge && inputs[0].requires_grad()) saved.push_back(weight);
+    context->save_for_backward(std::move(saved));
     context->saved_data["places"] = places;
     context->saved_data["scales"] = scales;
     context->saved_data["order"] = static_cast<int64_t>(order);
     context->saved_data["activation"] = static_cast<int64_t>(activation);
-    const bool merge = order != Order::kFactored;
-    at::Tensor y = product(x, stacked(all, merge), biases(all));
+    at::Tensor y = product(x, weight, biases(all));
     if (merge || !have_factors(all)) return y;
     each(all, y, product(x, stacked_a(all, true)), [](const Layer& layer, at::Tensor part, const at::Tensor& narrow) {
       if (layer.has_factors()) part.addmm_(narrow, layer.b.t());
@@ -192,6 +195,7 @@ struct Linear : torch::autograd::Function<Linear> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
+    // Behind the inputs lies W + s B A where the forward pass made it and the gradient for x needs it.
     const variable_list inputs = context->get_saved_variables();
     const auto places = context->saved_data["places"].toIntVector();
     const auto scales = context->saved_data["scales"].toDoubleVector();
@@ -218,7 +222,8 @@ struct Linear : torch::autograd::Function<Linear> {
       if (needed(layer.bias_place)) found[layer.bias_place] = part.sum(0);
     });
     if (context->needs_input_grad(0)) {
-      found[0] = product(g, stacked(all, order != Order::kFactored).t());
+      const at::Tensor weight = order == Order::kFactored ? stacked(all, false) : inputs.back();
+      found[0] = product(g, weight.t());
       if (order == Order::kFactored && have_factors(all)) {
         if (!h.defined()) h = narrow_gradient(all, g);
         found[0].addmm_(h, stacked_a(all, false));
