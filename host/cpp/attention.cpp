@@ -3,7 +3,8 @@
 // the keys and the logarithm of each row's sum (as FlashAttention, arXiv 2205.14135).
 //
 // Queries are `[total, heads * width]`, keys and values `[total, kv_heads * width]`; `heads / kv_heads` heads in a row
-// share their keys and values (arXiv 2305.13245). The three come as three tensors or as one, side by side.
+// share their keys and values (arXiv 2305.13245). The three come as three tensors or as one, side by side. Or queries are
+// those of each sequence's first token alone, `[sequences, heads * width]`: where nothing else of the last layer is looked at.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -104,7 +105,7 @@ void divide(float* x, int64_t count, float divisor) {
 
 struct Shape {
   int64_t heads, kv_heads, width;
-  bool causal;
+  bool causal, first;
   double p;
 
   float scale() const { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(width))); }
@@ -135,8 +136,9 @@ template <typename Use>
 void each_block(const Shape& shape, int64_t kv_head, int64_t length, Use use) {
   const int64_t group = shape.heads / shape.kv_heads;
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-    for (int64_t first = 0; first < length; first += kQueries) {
-      const int64_t count = std::min(kQueries, length - first);
+    const int64_t queries = shape.first ? 1 : length;
+    for (int64_t first = 0; first < queries; first += kQueries) {
+      const int64_t count = std::min(kQueries, queries - first);
       const int64_t keys = shape.causal ? first + count : length;
       use(Block{head, kv_head, first, count, keys, padded(keys)});
     }
@@ -183,8 +185,9 @@ struct Sequences {
   std::vector<int64_t> keys;
   Shape shape;
 
-  // Calls use(mask, block, start, length, scratch) for every block of every sequence, in threads. Neighbours in the
-  // division of work are sequences, whose lengths even out; all heads of a group are one thread's.
+  // Calls use(mask, block, row, start, scratch) for every block of every sequence, in threads: its first row among the
+  // queries, and that of its sequence among the keys. Neighbours in the division of work are sequences, whose lengths even
+  // out; all heads of a group are one thread's.
   template <typename Use>
   void each(Use use) const {
     const int64_t count = static_cast<int64_t>(offsets.size()) - 1;
@@ -196,7 +199,7 @@ struct Sequences {
         const Mask mask(shape.p, keys.empty() ? 0 : static_cast<uint64_t>(keys[sequence]));
         each_block(shape, kv_head, length, [&](const Block& block) {
           if (mask.drops()) draw(mask, block, length, scratch);
-          use(mask, block, start, length, scratch);
+          use(mask, block, shape.first ? sequence : start + block.first, start, scratch);
         });
       }
     });
@@ -214,13 +217,13 @@ struct Attention : torch::autograd::Function<Attention> {
   static at::Tensor forward(AutogradContext* context, at::TensorList x, const Sequences& sequences) {
     const Shape& shape = sequences.shape;
     const variable_list qkv = parts(x, shape);
-    at::Tensor y = at::empty({x[0].size(0), shape.heads * shape.width}, x[0].options());
-    at::Tensor log_sums = at::empty({x[0].size(0), shape.heads}, x[0].options());
+    const int64_t queries = qkv[0].size(0);
+    at::Tensor y = at::empty({queries, shape.heads * shape.width}, x[0].options());
+    at::Tensor log_sums = at::empty({queries, shape.heads}, x[0].options());
     const In q = rows_of(qkv[0]), k = rows_of(qkv[1]), v = rows_of(qkv[2]);
     const Out out = rows_of_new(y), logs = rows_of_new(log_sums);
-    sequences.each([&](const Mask& mask, const Block& block, int64_t start, int64_t length, Scratch& scratch) {
-      const int64_t row = start + block.first, column = block.head * shape.width;
-      const int64_t kv_column = block.kv_head * shape.width;
+    sequences.each([&](const Mask& mask, const Block& block, int64_t row, int64_t start, Scratch& scratch) {
+      const int64_t column = block.head * shape.width, kv_column = block.kv_head * shape.width;
       const Out s = Scratch::rows(scratch.scores, block.count, block.stride);
       scratch.sums.resize(kQueries);
       scores(shape, block, q.at(row, column), k.at(start, kv_column), scratch, s);
@@ -241,7 +244,8 @@ struct Attention : torch::autograd::Function<Attention> {
     context->save_for_backward(std::move(saved));
     context->saved_data["offsets"] = sequences.offsets;
     context->saved_data["keys"] = sequences.keys;
-    context->saved_data["shape"] = std::vector<int64_t>{shape.heads, shape.kv_heads, shape.width, shape.causal};
+    context->saved_data["shape"] =
+        std::vector<int64_t>{shape.heads, shape.kv_heads, shape.width, shape.causal, shape.first};
     context->saved_data["p"] = shape.p;
     return y;
   }
@@ -251,7 +255,8 @@ struct Attention : torch::autograd::Function<Attention> {
     const at::Tensor log_sums = x.back();
     x.pop_back();
     const auto sizes = context->saved_data["shape"].toIntVector();
-    const Shape shape{sizes[0], sizes[1], sizes[2], sizes[3] != 0, context->saved_data["p"].toDouble()};
+    const Shape shape{sizes[0],      sizes[1],      sizes[2],
+                      sizes[3] != 0, sizes[4] != 0, context->saved_data["p"].toDouble()};
     const Sequences sequences{context->saved_data["offsets"].toIntVector(), context->saved_data["keys"].toIntVector(),
                               shape};
     const at::Tensor gradient = gradients[0].contiguous();
@@ -264,9 +269,8 @@ struct Attention : torch::autograd::Function<Attention> {
     const In q = rows_of(qkv[0]), k = rows_of(qkv[1]), v = rows_of(qkv[2]);
     const In of_y = rows_of(gradient), logs = rows_of(log_sums);
     const Out of_q = rows_of_new(of_qkv[0]), of_k = rows_of_new(of_qkv[1]), of_v = rows_of_new(of_qkv[2]);
-    sequences.each([&](const Mask& mask, const Block& block, int64_t start, int64_t length, Scratch& scratch) {
-      const int64_t row = start + block.first, column = block.head * shape.width;
-      const int64_t kv_column = block.kv_head * shape.width;
+    sequences.each([&](const Mask& mask, const Block& block, int64_t row, int64_t start, Scratch& scratch) {
+      const int64_t column = block.head * shape.width, kv_column = block.kv_head * shape.width;
       const Out p = Scratch::rows(scratch.scores, block.count, block.stride);
       const Out d = Scratch::rows(scratch.gradients, block.count, block.stride);
       scores(shape, block, q.at(row, column), k.at(start, kv_column), scratch, p);
@@ -294,10 +298,11 @@ struct Attention : torch::autograd::Function<Attention> {
 }  // namespace
 
 // Attention over the sequences that `offsets`, `[sequences + 1]`, cut: `parts` are one tensor or three, float32 on the
-// CPU, `keys` one a sequence or null. Writes a new tensor `[total, heads * width]` to *out and returns null, or returns
-// a message that the caller frees.
+// CPU, `keys` one a sequence or null; with `first` the queries, one of three parts, are those of the first tokens. Writes a
+// new tensor, a row for each query, `heads * width` columns, to *out and returns null, or returns a message that the caller
+// frees.
 extern "C" char* lh_attention(const at::Tensor* const* parts, size_t count, int64_t heads, int64_t kv_heads, bool causal,
-                              const int64_t* offsets, size_t sequences, double p, const uint64_t* keys,
+                              bool first, const int64_t* offsets, size_t sequences, double p, const uint64_t* keys,
                               at::Tensor** out) {
   return lorahost::guarded([&] {
     variable_list x;
@@ -314,12 +319,15 @@ extern "C" char* lh_attention(const at::Tensor* const* parts, size_t count, int6
                 columns, " columns are not ", heads, " queries and ", kv_heads, " keys and values");
     TORCH_CHECK(count == 1 || (parts[0]->size(1) == heads * width && parts[1]->size(1) == kv_heads * width),
                 "queries, keys and values of ", columns, " columns do not divide into heads of ", width);
-    Sequences all{{offsets, offsets + sequences + 1}, {}, {heads, kv_heads, width, causal, p}};
-    for (const at::Tensor& part : x)
-      TORCH_CHECK(part.size(0) == x[0].size(0), "parts of ", x[0].size(0), " and of ", part.size(0), " tokens");
-    TORCH_CHECK(all.offsets.front() == 0 && all.offsets.back() == x[0].size(0) &&
+    Sequences all{{offsets, offsets + sequences + 1}, {}, {heads, kv_heads, width, causal, first, p}};
+    const int64_t tokens = x.back().size(0), queries = first ? static_cast<int64_t>(sequences) : tokens;
+    TORCH_CHECK(!first || count == 3, "queries of first tokens come beside keys and values, not in one tensor with them");
+    TORCH_CHECK(x[0].size(0) == queries, x[0].size(0), " queries, not ", queries);
+    for (size_t i = 1; i < count; ++i)
+      TORCH_CHECK(x[i].size(0) == tokens, "parts of ", tokens, " and of ", x[i].size(0), " tokens");
+    TORCH_CHECK(all.offsets.front() == 0 && all.offsets.back() == tokens &&
                     std::is_sorted(all.offsets.begin(), all.offsets.end()),
-                "the offsets do not cut ", x[0].size(0), " tokens into sequences");
+                "the offsets do not cut ", tokens, " tokens into sequences");
     if (keys != nullptr) all.keys.assign(keys, keys + sequences);
     *out = new at::Tensor(Attention::apply(at::TensorList(x), all));
   });

@@ -208,12 +208,14 @@ fn twenty_steps(model: &Model, reference: &Reference, lr: f64) -> Result<Vec<f64
 }
 
 fn logits(model: &Model, batch: &PackedBatch) -> Result<Tensor, Box<dyn Error>> {
-    let hidden = model.forward(batch, &Pass::evaluation())?;
-    let places: Vec<i64> = match model.head()?.description().pooled {
-        Some(Pooled::Last) => batch.offsets[1..].iter().map(|end| end - 1).collect(),
-        _ => batch.offsets[..batch.rows()].to_vec(),
+    let pass = Pass::evaluation();
+    let pooled = if model.head()?.description().pooled == Some(Pooled::Last) {
+        let lasts: Vec<i64> = batch.offsets[1..].iter().map(|end| end - 1).collect();
+        (model.forward(batch, &pass)?).index_select(0, &Tensor::from_slice(&lasts))
+    } else {
+        model.forward_first(batch, &pass)?
     };
-    through_head(model, &hidden.index_select(0, &Tensor::from_slice(&places)))
+    through_head(model, &pooled)
 }
 
 /// All layers of the head in order, as the plugins' `through` has it: there is no head to run without a plugin.

@@ -451,6 +451,29 @@ fn packing_does_not_change_a_sequence() -> Outcome {
 }
 
 #[test]
+fn first_tokens_alone_are_what_they_are_among_all() -> Outcome {
+    for family in FAMILIES {
+        let mut model = open(family)?;
+        wrap(&mut model, false)?;
+        model.train(Method::Full, HeadMode::Train);
+        let batch = batch(&model)?;
+        let among_all = batch.of_first(&model.forward(&batch, &Pass::evaluation())?)?;
+        let alone = model.forward_first(&batch, &Pass::evaluation())?;
+        close(&alone, &among_all, 1e-5);
+        let parameters = model.parameters();
+        let learning: Vec<&Tensor> = parameters.iter().map(|one| &one.tensor).collect();
+        let gradients = |hidden: &Tensor| {
+            let loss = hidden.square().sum(Kind::Float);
+            Tensor::run_backward(&[loss], &learning, true, false)
+        };
+        for (found, expected) in gradients(&alone).iter().zip(&gradients(&among_all)) {
+            close(found, expected, 1e-4);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_batch_that_does_not_fit_is_refused() -> Outcome {
     let model = open(FAMILIES[0])?;
     let pack = |ids: &[i64]| model.pack(&Tensor::from_slice(ids), &[0, ids.len() as i64]);

@@ -50,7 +50,8 @@ pub mod prelude {
 
     pub use crate::export_plugin;
     pub use crate::protocol::{
-        DataKind, EvaluationPhase, Factor, HeadPlan, Layer, Metrics, ParameterInfo, Role, Task,
+        DataKind, EvaluationPhase, Factor, HeadPlan, Layer, Metrics, ParameterInfo, Role, Sees,
+        Task,
     };
     pub use crate::sdk::{
         AdamW, AlphaPolicy, Arg, Batch, Choice, Context, Error, Factors, Group, HeadContext,

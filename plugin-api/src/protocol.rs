@@ -315,6 +315,27 @@ pub struct HeadPlan {
     pub outputs: Option<usize>,
 }
 
+/// Which hidden states a head has a use for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sees {
+    /// Of each row that which stands for the whole of it ([`HeadLayers::pooled`]).
+    Pooled,
+    /// Those of all tokens; also what a later head may say that this API does not know.
+    #[default]
+    #[serde(other)]
+    Tokens,
+}
+
+/// Answer to `plan`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanReply {
+    #[serde(flatten)]
+    pub plan: HeadPlan,
+    #[serde(default)]
+    pub sees: Sees,
+}
+
 /// The layers of the model's head, in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeadLayers {

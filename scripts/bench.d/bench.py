@@ -154,6 +154,7 @@ def small(job, tokens, lengths):
     tokens = steps * data.BATCH * 14
     return {
         "lorahost": Host(job, tokens, threads=1),
+        "lorahost, 2 workers": Host(job, tokens, workers=2, threads=1, runs=2),
         "PEFT": Peer("peft", job),
         "lorahost, first step": Host(dict(job, warm=0, steps=1), data.BATCH * 14, threads=1, from_start=True),
     }

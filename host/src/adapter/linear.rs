@@ -158,7 +158,7 @@ impl Linear {
         }
         if layers
             .iter()
-            .any(|layer| layer.drops(pass) || layer.lowered.get().is_some())
+            .any(|layer| layer.drops(pass) || layer.is_lowered())
         {
             let parts = layers.iter().map(|layer| layer.beside(x, pass));
             return Tensor::f_cat(&parts.collect::<Result<Vec<_>, _>>()?, 1);
@@ -174,10 +174,15 @@ impl Linear {
     /// What libtorch reports.
     pub fn after(&self, first: First, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         // An observer wants the layer's own input.
-        if self.drops(pass) || self.lowered.get().is_some() || observer::present() {
+        if self.drops(pass) || self.is_lowered() || observer::present() {
             return self.forward(&first.apply(x)?, pass);
         }
         native::linear::linear(x, first, &[self.native()])
+    }
+
+    /// Whether the products are made in a lower precision than float32.
+    pub(crate) fn is_lowered(&self) -> bool {
+        self.lowered.get().is_some()
     }
 
     fn drops(&self, pass: &Pass) -> bool {

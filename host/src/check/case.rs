@@ -116,6 +116,7 @@ cases! {
     test "head.gradients" head::gradients:
         "In float64 the gradient agrees with finite differences, along random directions of hidden states and weights."
     test "head.packing" head::packing: "A batch has the loss and count of its rows by themselves."
+    test "head.sees" head::sees: "One that says it looks at one hidden state a row has the same loss from these alone."
     test "head.order" head::order: "The order of a batch's rows does not matter."
     test "head.mask" head::mask: "Tokens with the label -100 do not count, and have no gradient."
     test "head.metrics" head::metrics:

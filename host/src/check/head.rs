@@ -1,6 +1,6 @@
 //! Tests of task heads.
 
-use lorahost_plugin_api::protocol::{DataKind, Metrics};
+use lorahost_plugin_api::protocol::{DataKind, Metrics, Sees};
 use tch::{Kind, Tensor};
 
 use super::head_bench::{Bench, IGNORED, VOCABULARY, column, masked};
@@ -162,6 +162,20 @@ pub fn mask(subject: &Subject) -> Verdict {
     ensure(leaked == 0.0, || {
         format!("tokens with the label {IGNORED} have gradients of up to {leaked:.2e}")
     })
+}
+
+pub fn sees(subject: &Subject) -> Verdict {
+    let bench = Bench::new(subject, Kind::Double)?;
+    if bench.head.sees() == Sees::Tokens {
+        return Err(skipped(
+            "it looks at the hidden states of all tokens".to_owned(),
+        ));
+    }
+    let (batch, hidden) = (bench.inputs(TRAINING)?, bench.hidden());
+    let whole = bench.evaluate(&hidden, &batch)?;
+    let firsts = batch.offsets.slice(0, None, -1, 1);
+    let pooled = bench.evaluate(&hidden.index_select(0, &firsts), &batch.pooled(&firsts)?)?;
+    agree(whole, pooled, "the hidden states that it says it looks at")
 }
 
 pub fn metrics(subject: &Subject) -> Verdict {

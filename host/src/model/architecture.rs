@@ -19,6 +19,15 @@ pub trait Encoder: Debug + Send {
     /// What libtorch reports.
     fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError>;
 
+    /// Hidden states of each sequence's first token, `[rows, hidden]`: those of [`Encoder::forward`], but for the masks of
+    /// dropout in the last block where less is computed for them.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    fn forward_first(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
+        Ok(batch.of_first(&self.forward(batch, pass)?)?)
+    }
+
     /// Hidden states `[new, hidden]` of the tokens of `batch`, which go on with the one sequence in `cache`, without
     /// gradients or dropout. One that keeps nothing of a sequence computes it anew.
     ///

@@ -6,7 +6,7 @@ use super::PackedBatch;
 use crate::dropout::{Dropout, Pass};
 use crate::native::{
     self,
-    attention::{Heads, attention},
+    attention::{Heads, Queries, attention},
     flash,
 };
 
@@ -60,7 +60,7 @@ impl Attention {
         pass: &Pass,
     ) -> Result<Tensor, TchError> {
         if parts.iter().all(|part| native::is_plain(part)) {
-            return self.fused(&parts, batch, pass);
+            return self.fused(&parts, Queries::All, batch, pass);
         }
         match parts.as_slice() {
             [packed] => {
@@ -69,6 +69,17 @@ impl Attention {
             }
             parts => self.elsewhere([parts[0], parts[1], parts[2]], batch, pass),
         }
+    }
+
+    /// As [`Attention::forward`] on plain tensors, for queries `[rows, width]` of each sequence's first token alone: those rows
+    /// of what it would give, with the same masks.
+    pub(crate) fn of_first(
+        &self,
+        [query, key, value]: [&Tensor; 3],
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, TchError> {
+        self.fused(&[query, key, value], Queries::First, batch, pass)
     }
 
     /// In libtorch's operators: all sequences in one kernel where there is one, which knows no dropout of ours.
@@ -102,6 +113,7 @@ impl Attention {
     fn fused(
         &self,
         parts: &[&Tensor],
+        queries: Queries,
         batch: &PackedBatch,
         pass: &Pass,
     ) -> Result<Tensor, TchError> {
@@ -111,7 +123,7 @@ impl Attention {
         let keys: Vec<u64> = masks.iter().flatten().map(|(_, key)| *key).collect();
         let dropout = masks.as_ref().and_then(|masks| masks.first());
         let dropout = dropout.map(|(p, _)| (*p, keys.as_slice()));
-        attention(parts, self.heads, &batch.offsets, dropout)
+        attention(parts, self.heads, queries, &batch.offsets, dropout)
     }
 
     /// The same in libtorch's operators, sequence by sequence: for devices that the node is not written for.
@@ -290,21 +302,42 @@ mod tests {
             kv_heads: HEADS as usize,
             causal: true,
         };
-        assert!(attention(&[&x], heads, &[0, 2, 6], None).is_ok());
+        let attention = |parts: &[&Tensor], heads, offsets: &[i64]| {
+            attention(parts, heads, Queries::All, offsets, None)
+        };
+        assert!(attention(&[&x], heads, &[0, 2, 6]).is_ok());
         for offsets in [&[1, 6][..], &[0, 5], &[0, 4, 2, 6], &[0, 9, 6], &[-2, 6]] {
-            assert!(
-                attention(&[&x], heads, offsets, None).is_err(),
-                "{offsets:?}"
-            );
+            assert!(attention(&[&x], heads, offsets).is_err(), "{offsets:?}");
         }
         let none = Heads {
             kv_heads: 0,
             ..heads
         };
-        assert!(attention(&[&x], none, &[0, 6], None).is_err());
+        assert!(attention(&[&x], none, &[0, 6]).is_err());
         let short = numbers(5, HEADS * 4);
         let whole = numbers(6, HEADS * 4);
-        assert!(attention(&[&whole, &short, &whole], heads, &[0, 6], None).is_err());
+        assert!(attention(&[&whole, &short, &whole], heads, &[0, 6]).is_err());
+    }
+
+    #[test]
+    fn first_tokens_alone_get_what_they_get_among_all() -> Result<(), Box<dyn std::error::Error>> {
+        let (batch, width) = (batch()?, 20);
+        let total = batch.ids.size()[0];
+        let firsts = Tensor::from_slice(&batch.offsets[..batch.rows()]);
+        for (p, pass) in [(0.0, Pass::evaluation()), (0.2, Pass::training(3, 7))] {
+            for new in [Attention::bidirectional, Attention::causal] {
+                let attention = new(HEADS, Dropout::new("attention", p));
+                let x = numbers(total, 3 * HEADS * width).set_requires_grad(true);
+                let all = attention.forward([&x], &batch, &pass)?;
+                let expected = all.index_select(0, &firsts);
+                let parts = x.chunk(3, 1);
+                let query = parts[0].index_select(0, &firsts);
+                let found = attention.of_first([&query, &parts[1], &parts[2]], &batch, &pass)?;
+                close(&found, &expected);
+                close(&gradient(&found, &x), &gradient(&expected, &x));
+            }
+        }
+        Ok(())
     }
 
     /// Gradient in `x` of a sum of `y` with fixed weights.

@@ -95,6 +95,15 @@ impl PackedBatch {
         Ok(self.offsets_beside.get_or_init(|| offsets))
     }
 
+    /// The rows of `x`, `[total, ...]`, of each sequence's first token.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn of_first(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let firsts = Tensor::f_from_slice(&self.offsets[..self.rows()])?;
+        x.f_index_select(0, &firsts.f_to_device(x.device())?)
+    }
+
     /// Number of sequences.
     #[must_use]
     pub fn rows(&self) -> usize {

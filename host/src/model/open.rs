@@ -166,6 +166,15 @@ impl Model {
         Ok(self.encoder.forward(batch, pass)?.f_to_kind(Kind::Float)?)
     }
 
+    /// Hidden states of each sequence's first token, `[rows, hidden]`; the last block computes no others.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn forward_first(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
+        let hidden = self.encoder.forward_first(batch, pass)?;
+        Ok(hidden.f_to_kind(Kind::Float)?)
+    }
+
     /// Hidden states `[new, hidden]` of `ids`, the tokens that go on with the one sequence in `cache`; the cache then
     /// holds them too. Without gradients and dropout.
     ///

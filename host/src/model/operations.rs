@@ -2,7 +2,8 @@
 //!
 //! N^2 = `fan_in fan_out` of a layer forward, and as much again backward to its inputs and to its weights; LoRA of rank
 //! r adds `r (fan_in + fan_out)` to each of the three, and spares W's backward to weights ("LoRA Without Regret",
-//! Thinking Machines 2025). What attention multiplies grows with the row and comes on top; so does the head.
+//! Thinking Machines 2025). What attention multiplies grows with the row and comes on top; so does the head. Every token is
+//! counted through every layer, also where the head looks at one token of a row and the last block computes no other.
 
 use super::Model;
 use crate::adapter::{Linear, Targets};

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::adapter::{Linear, ModuleKind, Role};
 use crate::dropout::{Dropout, Pass};
+use crate::native;
 
 /// Sizes and settings of a [`PostNormEncoder`].
 #[derive(Debug, Clone)]
@@ -118,16 +119,15 @@ impl PostNormEncoder {
 
 impl Encoder for PostNormEncoder {
     fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
-        let mut x = self.words.forward(&batch.ids)?;
-        if let Some(segments) = &self.segments {
-            x = x.f_add(&segments.weight().f_select(0, 0)?)?;
-        }
-        x = x.f_add(&self.position_vectors(batch)?)?;
-        x = self.dropout.forward(&self.norm.forward(&x)?, pass)?;
-        for block in &self.blocks {
-            x = block.forward(&x, batch, pass)?;
-        }
-        Ok(x)
+        self.through(&self.blocks, batch, pass)
+    }
+
+    fn forward_first(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
+        let Some((last, blocks)) = self.blocks.split_last() else {
+            return Ok(batch.of_first(&self.forward(batch, pass)?)?);
+        };
+        let x = self.through(blocks, batch, pass)?;
+        last.forward_first(&x, batch, pass)
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
@@ -182,6 +182,25 @@ impl Encoder for PostNormEncoder {
 }
 
 impl PostNormEncoder {
+    /// The embeddings through these blocks.
+    fn through(
+        &self,
+        blocks: &[Block],
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, ModelError> {
+        let mut x = self.words.forward(&batch.ids)?;
+        if let Some(segments) = &self.segments {
+            x = x.f_add(&segments.weight().f_select(0, 0)?)?;
+        }
+        x = x.f_add(&self.position_vectors(batch)?)?;
+        x = self.dropout.forward(&self.norm.forward(&x)?, pass)?;
+        for block in blocks {
+            x = block.forward(&x, batch, pass)?;
+        }
+        Ok(x)
+    }
+
     fn position_vectors(&self, batch: &PackedBatch) -> Result<Tensor, TchError> {
         match self.shape.first_position {
             0 => self.positions.forward(&batch.positions),
@@ -245,7 +264,38 @@ impl Block {
     fn forward(&self, x: &Tensor, batch: &PackedBatch, pass: &Pass) -> Result<Tensor, ModelError> {
         let packed = Linear::together(&[&self.query, &self.key, &self.value], x, pass)?;
         let attended = self.attention.forward([&packed], batch, pass)?;
-        let attended = self.attention_output.forward(&attended, pass)?;
+        self.after_attention(&attended, x, pass)
+    }
+
+    /// What [`Block::forward`] gives for each sequence's first token: keys and values are those of all tokens, and nothing
+    /// else is.
+    fn forward_first(
+        &self,
+        x: &Tensor,
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<Tensor, ModelError> {
+        if !native::is_plain(x) || self.query.is_lowered() {
+            return Ok(batch.of_first(&self.forward(x, batch, pass)?)?);
+        }
+        let first = batch.of_first(x)?;
+        let query = self.query.forward(&first, pass)?;
+        let packed = Linear::together(&[&self.key, &self.value], x, pass)?;
+        let parts = packed.f_chunk(2, 1)?;
+        let attended = self
+            .attention
+            .of_first([&query, &parts[0], &parts[1]], batch, pass)?;
+        self.after_attention(&attended, &first, pass)
+    }
+
+    /// The rest of a block, from what attention gave and the block's input.
+    fn after_attention(
+        &self,
+        attended: &Tensor,
+        x: &Tensor,
+        pass: &Pass,
+    ) -> Result<Tensor, ModelError> {
+        let attended = self.attention_output.forward(attended, pass)?;
         let x = self
             .attention_norm
             .of_sum(&attended, &self.attention_dropout, x, pass)?;

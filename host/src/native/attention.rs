@@ -19,6 +19,15 @@ pub struct Heads {
     pub causal: bool,
 }
 
+/// Which tokens ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queries {
+    /// Every token.
+    All,
+    /// The first of each sequence.
+    First,
+}
+
 unsafe extern "C" {
     fn lh_attention(
         parts: *const *const C_tensor,
@@ -26,6 +35,7 @@ unsafe extern "C" {
         heads: i64,
         kv_heads: i64,
         causal: bool,
+        first: bool,
         offsets: *const i64,
         sequences: usize,
         p: f64,
@@ -34,10 +44,11 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// softmax(q k' / sqrt(width)) v within each sequence of `offsets`, `[total, heads * width]`.
+/// softmax(q k' / sqrt(width)) v within each sequence of `offsets`, `[queries, heads * width]`.
 ///
-/// `parts` is one tensor with queries, keys and values side by side, or the three: float32 on the CPU, `[total, heads *
-/// width]` for queries and `[total, kv_heads * width]` for the others. `dropout` is the probability and one key for each
+/// `parts` is one tensor with queries, keys and values side by side, or the three: float32 on the CPU, `[queries, heads *
+/// width]` for queries, which are all tokens or one for each sequence, and `[total, kv_heads * width]` for the others.
+/// `dropout` is the probability and one key for each
 /// sequence, whose mask is that of [`super::dropout::dropout`] on its probabilities, `[heads, length, length]`.
 ///
 /// # Errors
@@ -48,6 +59,7 @@ unsafe extern "C" {
 pub fn attention(
     parts: &[&Tensor],
     heads: Heads,
+    queries: Queries,
     offsets: &[i64],
     dropout: Option<(f64, &[u64])>,
 ) -> Result<Tensor, TchError> {
@@ -67,6 +79,7 @@ pub fn attention(
             heads.heads as i64,
             heads.kv_heads as i64,
             heads.causal,
+            queries == Queries::First,
             offsets.as_ptr(),
             sequences,
             p,

@@ -10,7 +10,7 @@ use crate::digest::{is_hex, sha256};
 
 /// Version of the host's arithmetic. A change that moves any run's numbers raises it, so that
 /// records made before are not taken for the same run.
-pub const NUMERICS: u32 = 2;
+pub const NUMERICS: u32 = 3;
 
 const DIGITS: usize = 16;
 

@@ -7,7 +7,7 @@ use lorahost_plugin_api::protocol::Metrics;
 
 use super::TrainError;
 use super::head::HeadPass;
-use super::run::packed;
+use super::run::{packed, seen};
 use super::setup::Setup;
 use super::trainer::Watch;
 use crate::data::Tokens;
@@ -73,7 +73,7 @@ pub(crate) fn evaluate_with(
         )?;
         let loss = tch::no_grad(|| {
             let pass_of_model = model::Pass::evaluation();
-            let hidden = model.forward(&packed, &pass_of_model)?;
+            let (hidden, batch) = seen(model, head, &packed, batch, &pass_of_model)?;
             let access = lend(HeadPass::new(model, pass_of_model));
             let call = watch.call("head", selection, "forward", None);
             let loss = call.of(|| head.forward(&hidden, &batch, access, pass))?;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use lorahost_plugin_api::protocol::EvaluationPhase;
+use lorahost_plugin_api::protocol::{EvaluationPhase, Pooled, Sees};
 use tch::{Kind, Tensor};
 
 use super::checkpoint::{self, Progress};
@@ -260,10 +260,27 @@ fn forward(
     } = setup;
     let (packed, batch) = packed(&tokens.train, rows, model, head, pass, &spec.head, watch)?;
     let pass_of_model = model::Pass::training(spec.seeds.dropout, number);
-    let hidden = setup.model.forward(&packed, &pass_of_model)?;
-    let access = Rc::new(HeadPass::new(&setup.model, pass_of_model));
+    let (hidden, batch) = seen(model, head, &packed, batch, &pass_of_model)?;
+    let access = Rc::new(HeadPass::new(model, pass_of_model));
     let call = watch.call("head", &spec.head, "forward", None);
-    Ok(call.of(|| setup.head.forward(&hidden, &batch, access, pass))?)
+    Ok(call.of(|| head.forward(&hidden, &batch, access, pass))?)
+}
+
+/// The hidden states that the task head looks at, and the batch that goes with them.
+pub fn seen(
+    model: &Model,
+    head: &TaskHead,
+    packed: &PackedBatch,
+    batch: HeadBatch,
+    pass: &model::Pass,
+) -> Result<(Tensor, HeadBatch), TrainError> {
+    let pooled = model.head()?.description().pooled;
+    if head.sees() == Sees::Tokens || pooled != Some(Pooled::First) {
+        return Ok((model.forward(packed, pass)?, batch));
+    }
+    let hidden = model.forward_first(packed, pass)?;
+    let firsts = batch.offsets.f_slice(0, None, Some(-1), 1)?;
+    Ok((hidden, batch.pooled(&firsts)?))
 }
 
 /// A batch as the model and as the task head see it, after the head had its say about tokens and labels.

@@ -5,7 +5,7 @@ use crate::abi::{self, Component};
 use crate::manifest::Piece;
 use crate::protocol::{
     Activation, DataKind, ForwardReply, ForwardRequest, HeadLayer, HeadLayers, HeadPlan,
-    HeadPrepareRequest, InputsReply, Metrics, MetricsRequest, Pooled, Task,
+    HeadPrepareRequest, InputsReply, Metrics, MetricsRequest, PlanReply, Pooled, Sees, Task,
 };
 
 /// What is learned, and how it is measured.
@@ -14,6 +14,11 @@ use crate::protocol::{
 pub trait TaskHead: Params {
     /// What a row of its data is.
     const DATA: DataKind = DataKind::Classes;
+
+    /// Which hidden states the head looks at. With [`Sees::Pooled`] the host may compute no others: `forward` then gets one
+    /// a row, `[rows, hidden]`, with the offsets and tokens of a batch whose rows are that one token.
+    /// [`HeadContext::pool`] finds them either way.
+    const SEES: Sees = Sees::Tokens;
 
     /// Ids of host extensions that the head cannot do without.
     const REQUIRES: &'static [&'static str] = &[abi::HEAD];
@@ -263,10 +268,16 @@ impl<T: TaskHead> Head<T> {
 impl<T: TaskHead> Component for Head<T> {
     fn invoke(&mut self, call: &Call<'_>) -> Result<Answer> {
         match call.method {
-            "plan" => Answer::new(
-                &self.head.plan(&call.read::<HeadPrepareRequest>()?.task)?,
-                vec![],
-            ),
+            "plan" => {
+                let plan = self.head.plan(&call.read::<HeadPrepareRequest>()?.task)?;
+                Answer::new(
+                    &PlanReply {
+                        plan,
+                        sees: T::SEES,
+                    },
+                    vec![],
+                )
+            }
             "layers" => {
                 self.layers = call.read()?;
                 Ok(Answer::default())

@@ -25,6 +25,8 @@ struct Observed {
 impl TaskHead for Regression {
     const DATA: DataKind = DataKind::Numbers;
 
+    const SEES: Sees = Sees::Pooled;
+
     fn plan(&mut self, _task: &Task) -> Result<HeadPlan> {
         Ok(HeadPlan {
             layout: "pooled".to_owned(),

@@ -22,6 +22,8 @@ struct Observed {
 impl TaskHead for Reward {
     const DATA: DataKind = DataKind::Pairs;
 
+    const SEES: Sees = Sees::Pooled;
+
     fn plan(&mut self, _task: &Task) -> Result<HeadPlan> {
         Ok(HeadPlan {
             layout: "pooled".to_owned(),

@@ -12,6 +12,8 @@ struct SequenceClassification {
 }
 
 impl TaskHead for SequenceClassification {
+    const SEES: Sees = Sees::Pooled;
+
     fn plan(&mut self, task: &Task) -> Result<HeadPlan> {
         let classes = task.labels.len();
         if classes < 2 {

@@ -1,14 +1,15 @@
 //! Task heads: inputs, loss and metrics.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use lorahost_plugin_api::protocol::{
     ForwardReply, ForwardRequest, HeadLayers, HeadPlan, HeadPrepareRequest, InputsReply, Metrics,
-    MetricsRequest, Task,
+    MetricsRequest, PlanReply, Sees, Task,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::plugins::component::{Invocation, Reply};
 use crate::plugins::scope::{HeadAccess, Scope};
@@ -19,6 +20,7 @@ pub struct TaskHead {
     component: Component,
     seed: u64,
     device: Device,
+    sees: Cell<Sees>,
 }
 
 /// One packed batch.
@@ -31,6 +33,22 @@ pub struct HeadBatch {
     pub labels: Option<Tensor>,
     /// Length in UTF-8 of the text that the predicted tokens cover, where it is known.
     pub bytes: Option<u64>,
+}
+
+impl HeadBatch {
+    /// The batch of the tokens that stand for their rows, at these `places`: each row is one token.
+    ///
+    /// # Errors
+    /// What libtorch reports.
+    pub fn pooled(&self, places: &Tensor) -> Result<Self, TchError> {
+        let rows = places.size()[0];
+        Ok(Self {
+            tokens: self.tokens.f_index_select(0, places)?,
+            offsets: Tensor::f_arange(rows + 1, (Kind::Int64, self.offsets.device()))?,
+            labels: self.labels.as_ref().map(Tensor::shallow_clone),
+            bytes: self.bytes,
+        })
+    }
 }
 
 /// The loss of a batch.
@@ -71,6 +89,7 @@ impl TaskHead {
             component,
             seed,
             device,
+            sees: Cell::default(),
         }
     }
 
@@ -79,9 +98,16 @@ impl TaskHead {
     /// # Errors
     /// When the data does not suit the task.
     pub fn plan(&self, task: &Task) -> Result<HeadPlan, PluginError> {
-        Ok(self
-            .ask("plan", &HeadPrepareRequest { task: task.clone() })?
-            .message)
+        let reply = self.ask("plan", &HeadPrepareRequest { task: task.clone() })?;
+        let PlanReply { plan, sees } = reply.message;
+        self.sees.set(sees);
+        Ok(plan)
+    }
+
+    /// Which hidden states the head looks at, as [`plan`](Self::plan) answered.
+    #[must_use]
+    pub fn sees(&self) -> Sees {
+        self.sees.get()
     }
 
     /// Tells the head which layers the model has for it.
@@ -142,7 +168,7 @@ impl TaskHead {
         })
     }
 
-    /// The loss from hidden states `[total, hidden]`; in an evaluation the head also accumulates its metrics.
+    /// The loss from hidden states `[total, hidden]`, or from those of [`HeadBatch::pooled`] where the head sees no more; in an evaluation the head also accumulates its metrics.
     ///
     /// # Errors
     /// When the head fails, or its loss is no scalar.

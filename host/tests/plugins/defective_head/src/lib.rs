@@ -51,7 +51,7 @@ fn classes(layout: &str, task: &Task) -> HeadPlan {
 
 /// A classifier whose loss is changed: the sum over rows, the logits, the labels, and what came in.
 macro_rules! classifier {
-    ($(#[$doc:meta])* $type:ident, |$sum:ident, $logits:ident, $labels:ident, $hidden:ident| $loss:block) => {
+    ($(#[$doc:meta])* $type:ident $(sees $sees:ident)?, |$sum:ident, $logits:ident, $labels:ident, $hidden:ident| $loss:block) => {
         $(#[$doc])*
         #[derive(Params)]
         struct $type {
@@ -60,6 +60,8 @@ macro_rules! classifier {
         }
 
         impl TaskHead for $type {
+            $(const SEES: Sees = Sees::$sees;)?
+
             fn plan(&mut self, task: &Task) -> Result<HeadPlan> {
                 Ok(classes("pooled", task))
             }
@@ -95,6 +97,14 @@ classifier! {
     Mean, |sum, logits, labels, hidden| {
         let _ = hidden;
         sum / labels.shape()?[0] as f64
+    }
+}
+
+classifier! {
+    /// Looks at all tokens, and says that one a row is enough.
+    Blinkered sees Pooled, |sum, logits, labels, hidden| {
+        let _ = (&labels, &logits);
+        sum + hidden.square()?.sum()?
     }
 }
 
@@ -234,6 +244,7 @@ impl TaskHead for CountsAll {
 
 export_plugin! {
     head "mean" => Mean,
+    head "blinkered" => Blinkered,
     head "detached" => Detached,
     head "partial" => Partial,
     head "moody" => Moody,
