@@ -263,6 +263,13 @@ char* lh_check_plain(const at::Tensor* tensor) {
   });
 }
 
+// Whether two tensors have the same shape, element type and device; false where the first is undefined or not strided.
+bool lh_same_form(const at::Tensor* one, const at::Tensor* other) {
+  return one->defined() && !one->is_nested() && one->layout() == at::kStrided &&
+         one->scalar_type() == other->scalar_type() && one->device() == other->device() &&
+         one->sizes() == other->sizes();
+}
+
 char* lh_generator_new(uint64_t seed, at::Generator** out) {
   return lorahost::guarded(
       [&] { *out = new at::Generator(at::make_generator<at::CPUGeneratorImpl>(seed)); });

@@ -42,6 +42,7 @@ unsafe extern "C" {
         sink: Sink,
     ) -> *mut c_char;
     fn lh_check_plain(tensor: *const C_tensor) -> *mut c_char;
+    fn lh_same_form(one: *const C_tensor, other: *const C_tensor) -> bool;
     fn lh_generator_new(seed: u64, out: *mut *mut c_void) -> *mut c_char;
     fn lh_generator_delete(generator: *mut c_void);
 }
@@ -178,6 +179,12 @@ pub fn call(
 pub fn check_plain(tensor: &Tensor) -> Result<(), String> {
     // SAFETY: the tensor is alive for the length of the call.
     outcome(unsafe { lh_check_plain(tensor.as_ptr()) })
+}
+
+/// Whether a tensor has the shape, element type and device of another one, which is plain.
+pub fn same_form(one: &Tensor, other: &Tensor) -> bool {
+    // SAFETY: both tensors are alive for the length of the call, which throws nothing.
+    unsafe { lh_same_form(one.as_ptr(), other.as_ptr()) }
 }
 
 fn lower(argument: &Argument<'_>, lists: &mut Vec<Vec<*const c_void>>) -> RawArgument {

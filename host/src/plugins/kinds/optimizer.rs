@@ -1,13 +1,11 @@
 //! Optimizers: the whole group in one call a step.
 
-use std::fmt;
-
 use lorahost_plugin_api::protocol::{
     EvaluationPhase, EvaluationRequest, OptimizerState, ParameterInfo, PrepareRequest, StepRequest,
 };
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use crate::native::dispatch::check_plain;
+use crate::native::dispatch::{check_plain, same_form};
 use crate::plugins::component::Invocation;
 use crate::plugins::scope::Scope;
 use crate::plugins::{Component, PluginError};
@@ -16,7 +14,8 @@ use crate::plugins::{Component, PluginError};
 pub struct Optimizer {
     component: Component,
     group: OptimizerGroup,
-    forms: Vec<Form>,
+    /// What a step must leave as it is: tensors of each parameter's shape, type and device.
+    forms: Vec<Tensor>,
     seed: u64,
 }
 
@@ -26,33 +25,15 @@ pub struct OptimizerGroup {
     pub values: Vec<Tensor>,
 }
 
-/// What a step must leave as it is.
-#[derive(PartialEq)]
-struct Form {
-    shape: Vec<i64>,
-    kind: Kind,
-    device: Device,
-}
-
-impl Form {
-    fn of(tensor: &Tensor) -> Self {
-        Self {
-            shape: tensor.size(),
-            kind: tensor.kind(),
-            device: tensor.device(),
-        }
-    }
-}
-
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            shape,
-            kind,
-            device,
-        } = self;
-        write!(f, "{kind:?} {shape:?} on {device:?}")
-    }
+/// Type, shape and device of a tensor, or what else it is.
+fn form(tensor: &Tensor) -> String {
+    check_plain(tensor).map_or_else(
+        |what| what,
+        |()| {
+            let (kind, shape, device) = (tensor.kind(), tensor.size(), tensor.device());
+            format!("{kind:?} {shape:?} on {device:?}")
+        },
+    )
 }
 
 impl Optimizer {
@@ -67,7 +48,7 @@ impl Optimizer {
     ) -> Result<Self, PluginError> {
         let optimizer = Self {
             component,
-            forms: group.values.iter().map(Form::of).collect(),
+            forms: group.values.iter().map(Tensor::detach).collect(),
             group,
             seed,
         };
@@ -89,15 +70,12 @@ impl Optimizer {
         let place = format!("step {step}");
         self.run(&StepRequest { step, lr }, "step", &place, &tensors)?;
         let OptimizerGroup { infos, values } = &self.group;
-        for ((info, value), form) in infos.iter().zip(values).zip(&self.forms) {
-            let found = check_plain(value).map(|()| Form::of(value));
-            let found = match found {
-                Ok(found) if found == *form => continue,
-                Ok(found) => found.to_string(),
-                Err(what) => what,
-            };
-            let message = format!("it made {} {found}, which was {form}", info.name);
-            return Err(self.component.error("step", &place, message));
+        for ((info, value), before) in infos.iter().zip(values).zip(&self.forms) {
+            if !same_form(value, before) {
+                let (found, before) = (form(value), form(before));
+                let message = format!("it made {} {found}, which was {before}", info.name);
+                return Err(self.component.error("step", &place, message));
+            }
         }
         Ok(())
     }
