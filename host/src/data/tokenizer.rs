@@ -109,6 +109,8 @@ impl Tokenizer {
     }
 
     fn parse(json: &[u8], path: PathBuf) -> Result<Self, DataError> {
+        // The crate panics on parts of a file that are not JSON.
+        serde_json::from_slice::<Value>(json).map_err(|error| problem(&path, error.to_string()))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| problem(&path, error.to_string()))?;
         inner.with_padding(None);
