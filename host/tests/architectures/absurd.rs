@@ -22,12 +22,12 @@ fn refused(config: &Value, parts: &[&str]) -> Outcome {
 #[test]
 fn drawn_weights_beyond_all_memory() -> Outcome {
     let config = json!({
-        "model_type": "bert", "vocab_size": 2147483647_i64, "hidden_size": 64, "num_attention_heads": 2,
+        "model_type": "bert", "vocab_size": 2147483647_i64, "hidden_size": 120, "num_attention_heads": 2,
         "num_hidden_layers": 1, "intermediate_size": 64, "max_position_embeddings": 16, "type_vocab_size": 2,
     });
     refused(
         &config,
-        &["config.json describes 137", "parameters", "bytes of memory"],
+        &["config.json describes 257", "parameters", "bytes of memory"],
     )
 }
 
