@@ -109,6 +109,13 @@ impl Tokenizer {
     }
 
     fn parse(json: &[u8], path: PathBuf) -> Result<Self, DataError> {
+        // The crate panics on parts of a file that are not JSON, and on templates of what is not there.
+        let value: Value =
+            serde_json::from_slice(json).map_err(|error| problem(&path, error.to_string()))?;
+        if let Some(piece) = misplaced(&value["post_processor"]) {
+            let what = format!("its post_processor places {piece}");
+            return Err(problem(&path, what));
+        }
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| problem(&path, error.to_string()))?;
         inner.with_padding(None);
@@ -290,6 +297,24 @@ impl Tokenizer {
             .map_err(|error| problem(&self.path, error.to_string()))?;
         Ok(empty.get_ids().len())
     }
+}
+
+/// What a template of special tokens places and has not.
+fn misplaced(processor: &Value) -> Option<String> {
+    let several = processor["processors"].as_array();
+    if let Some(within) = several.into_iter().flatten().find_map(misplaced) {
+        return Some(within);
+    }
+    let pieces = |template: &str| processor[template].as_array().into_iter().flatten();
+    let mut single = pieces("single");
+    if single.any(|piece| piece["Sequence"]["id"] == "B") {
+        return Some("a second text where there is one".to_owned());
+    }
+    let tokens = pieces("single").chain(pieces("pair"));
+    let mut tokens = tokens.filter_map(|piece| piece["SpecialToken"]["id"].as_str());
+    tokens
+        .find(|token| processor["special_tokens"].get(token).is_none())
+        .map(|token| format!("`{token}`, which is not among its special_tokens"))
 }
 
 fn problem(path: &Path, problem: impl Into<String>) -> DataError {

@@ -168,27 +168,7 @@ impl Hub {
             return Err(self.refusal(http, id, revision, None, answer));
         }
         let what = "the listing of a repository";
-        let found: Revision = serde_json::from_slice(&answer.read(LARGEST_LISTING, what)?)
-            .map_err(|error| HubError::Protocol {
-                url: url.clone(),
-                reason: error.to_string(),
-            })?;
-        if !is_commit(&found.sha) {
-            return Err(HubError::Protocol {
-                url,
-                reason: format!("{:?} is no commit", found.sha),
-            });
-        }
-        let mut names: Vec<String> = found.siblings.into_iter().map(|f| f.rfilename).collect();
-        if let Some(name) = names.iter().find(|name| !is_safe(name)) {
-            return Err(HubError::FileName {
-                kind: id.kind,
-                id: id.repo.clone(),
-                name: name.clone(),
-            });
-        }
-        names.sort();
-        Ok((found.sha, names))
+        listing(&answer.read(LARGEST_LISTING, what)?, &url, id)
     }
 
     /// What a status means that is not the one hoped for.
@@ -366,28 +346,10 @@ impl Snapshot<'_> {
         if !matches!(answer.status, 200 | 301 | 302 | 303 | 307 | 308) {
             return Err(hub.refusal(http, id, commit, Some(name), answer));
         }
-        let wrong = |reason: String| HubError::Protocol {
+        let (hash, size) = announcement(&answer, commit).map_err(|reason| HubError::Protocol {
             url: url.clone(),
             reason,
-        };
-        if let Some(other) = answer.header("x-repo-commit").filter(|c| c != commit) {
-            return Err(wrong(format!("it is of another commit{}", plain(other))));
-        }
-        let etag = answer.header("x-linked-etag").or(answer.header("etag"));
-        let hash = etag.and_then(Expected::of_etag).ok_or_else(|| {
-            wrong(
-                "its ETag is neither a sha256 nor a git hash, so it could not be checked"
-                    .to_owned(),
-            )
         })?;
-        // The length of a redirect is that of its own body.
-        let own = answer
-            .header("content-length")
-            .filter(|_| answer.status == 200);
-        let size = answer.header("x-linked-size").or(own);
-        let size = size
-            .and_then(|size| size.parse().ok())
-            .ok_or_else(|| wrong("it has no size".to_owned()))?;
         Ok(Announced {
             name: format!("{}/{name}", id.repo),
             url,
@@ -395,6 +357,52 @@ impl Snapshot<'_> {
             size,
         })
     }
+}
+
+/// The commit of a revision and the names of its files, of the JSON that the API answers.
+pub(super) fn listing(
+    json: &[u8],
+    url: &str,
+    id: &HubId,
+) -> Result<(String, Vec<String>), HubError> {
+    let wrong = |reason| HubError::Protocol {
+        url: url.to_owned(),
+        reason,
+    };
+    let found: Revision = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+    if !is_commit(&found.sha) {
+        return Err(wrong(format!("{:?} is no commit", found.sha)));
+    }
+    let mut names: Vec<String> = found.siblings.into_iter().map(|f| f.rfilename).collect();
+    if let Some(name) = names.iter().find(|name| !is_safe(name)) {
+        return Err(HubError::FileName {
+            kind: id.kind,
+            id: id.repo.clone(),
+            name: name.clone(),
+        });
+    }
+    names.sort();
+    Ok((found.sha, names))
+}
+
+/// Hash and size of a file by the headers that announce it.
+pub(super) fn announcement(answer: &Answer, commit: &str) -> Result<(Expected, u64), String> {
+    if let Some(other) = answer.header("x-repo-commit").filter(|c| *c != commit) {
+        return Err(format!("it is of another commit{}", plain(other)));
+    }
+    let etag = answer.header("x-linked-etag").or(answer.header("etag"));
+    let hash = etag
+        .and_then(Expected::of_etag)
+        .ok_or("its ETag is neither a sha256 nor a git hash, so it could not be checked")?;
+    // The length of a redirect is that of its own body.
+    let own = answer
+        .header("content-length")
+        .filter(|_| answer.status == 200);
+    let size = answer.header("x-linked-size").or(own);
+    let size = size
+        .and_then(|size| size.parse().ok())
+        .ok_or("it has no size")?;
+    Ok((hash, size))
 }
 
 /// Some bytes of a file.

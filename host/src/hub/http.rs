@@ -228,7 +228,7 @@ impl Http {
 }
 
 impl Answer {
-    fn new(at: &Uri, response: Response<Body>) -> Self {
+    pub(super) fn new(at: &Uri, response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         Self {
             url: shown(at),
@@ -350,7 +350,7 @@ fn is_https(uri: &Uri) -> bool {
 }
 
 /// A full address of http or https; `from` is where it was found.
-fn address(text: &str, from: &str) -> Result<Uri, HubError> {
+pub(super) fn address(text: &str, from: &str) -> Result<Uri, HubError> {
     let uri: Option<Uri> = text.parse().ok();
     uri.filter(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -364,7 +364,7 @@ fn address(text: &str, from: &str) -> Result<Uri, HubError> {
 }
 
 /// Where a `Location` leads: a full address, or a path on the same server.
-fn joined(at: &Uri, location: &str) -> Result<Uri, HubError> {
+pub(super) fn joined(at: &Uri, location: &str) -> Result<Uri, HubError> {
     let from = shown(at);
     let scheme = at.scheme_str().unwrap_or_default();
     if location.starts_with("//") {

@@ -10,6 +10,7 @@
 //! - Nothing is written outside the cache, and no more than was announced.
 //! - Weights are safetensors; formats that run code when they are read are not fetched.
 
+mod answer;
 mod cache;
 mod card;
 mod client;
@@ -27,6 +28,8 @@ mod settings;
 mod verify;
 mod view;
 
+#[doc(hidden)]
+pub use answer::read_answer;
 pub use data::DataFiles;
 pub use error::HubError;
 pub use id::{HubId, RepoKind};

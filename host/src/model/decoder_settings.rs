@@ -129,6 +129,9 @@ pub(super) fn causal(config: &Config, _: i64) -> Result<HeadDescription, ModelEr
     ))
 }
 
+/// The widest head: a wider one is a mistake in `config.json`, found before memory is spent on the angles of its turns.
+const WIDEST_HEAD: i64 = 1 << 16;
+
 /// The width of a head, even, so that halves can be turned against each other.
 fn head_dim(config: &Config, hidden: i64, heads: i64) -> Result<i64, ModelError> {
     let (key, width) = if let Some(width) = config.optional_size("head_dim")? {
@@ -137,11 +140,12 @@ fn head_dim(config: &Config, hidden: i64, heads: i64) -> Result<i64, ModelError>
         config.divides(hidden, "num_attention_heads", heads)?;
         ("hidden_size", hidden / heads)
     };
-    if width % 2 == 0 {
+    if width % 2 == 0 && width <= WIDEST_HEAD {
         return Ok(width);
     }
     let value = config.present(key).cloned().unwrap_or_default();
-    Err(config.wrong(key, &value, "heads of an even width"))
+    let expected = format!("heads of an even width of at most {WIDEST_HEAD}");
+    Err(config.wrong(key, &value, &expected))
 }
 
 /// The row that stands for nothing; -1 is none, as the first Llama files have it.

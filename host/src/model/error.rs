@@ -53,6 +53,16 @@ pub enum ModelError {
     )]
     TooLarge { most: i64, what: &'static str },
     #[error(
+        "{origin} describes {parameters} parameters, which drawn take {bytes} bytes; this machine has {memory} bytes of \
+         memory: see its number of layers and sizes"
+    )]
+    BeyondMemory {
+        origin: String,
+        parameters: u64,
+        bytes: u64,
+        memory: u64,
+    },
+    #[error(
         "{origin}: `model_type` is `{found}`, which is not among those known here: {}",
         known.join(", ")
     )]

@@ -12,6 +12,7 @@ use crate::adapter::{
     AdapterError, Factors, LayerInfo, Linear, ModuleKind, Parameter, Role, Targets,
 };
 use crate::dropout::Pass;
+use crate::memory;
 use crate::spec::{HeadMode, Method, Seeds, Weights};
 
 /// How a model is opened.
@@ -43,6 +44,10 @@ impl Model {
     /// # Errors
     /// Files that are absent, malformed or do not fit each other; settings that are not served.
     pub fn open(path: &str, options: Options) -> Result<Self, ModelError> {
+        if options.weights == Weights::Random {
+            // Weights of a file are as large as the file; drawn ones as a few digits of config.json say.
+            Self::outline(path, options)?.refuse_beyond_memory()?;
+        }
         let model = Self::load(path, options, false)?;
         model.refuse_unknown_settings()?;
         Ok(model)
@@ -55,6 +60,22 @@ impl Model {
     /// As [`Model::open`].
     pub fn outline(path: &str, options: Options) -> Result<Self, ModelError> {
         Self::load(path, options, true)
+    }
+
+    fn refuse_beyond_memory(&self) -> Result<(), ModelError> {
+        let parts = self.parts();
+        let parameters = parts.iter().flat_map(|part| part.parameters(0));
+        let parameters: u64 = parameters.map(|one| one.tensor.numel() as u64).sum();
+        let bytes = parameters * size_of::<f32>() as u64;
+        match memory::of_machine() {
+            Some(memory) if bytes > memory => Err(ModelError::BeyondMemory {
+                origin: self.config.origin().to_owned(),
+                parameters,
+                bytes,
+                memory,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn load(path: &str, options: Options, shapes_only: bool) -> Result<Self, ModelError> {

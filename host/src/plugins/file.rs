@@ -154,3 +154,85 @@ fn host_architecture() -> object::Architecture {
         _ => object::Architecture::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lorahost_plugin_api::protocol::{ComponentManifest, Parameter, ParameterKind};
+    use proptest::option;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn parameter() -> impl Strategy<Value = Parameter> {
+        let kinds = [
+            ParameterKind::Float,
+            ParameterKind::Int,
+            ParameterKind::Bool,
+            ParameterKind::String,
+            ParameterKind::Choice,
+        ];
+        let default = prop_oneof![
+            prop::num::f64::NORMAL.prop_map(|number| json!(number)),
+            any::<i64>().prop_map(|number| json!(number)),
+            ".{0,8}".prop_map(|text| json!(text)),
+        ];
+        let bounds = || option::of(prop::num::f64::NORMAL | prop::num::f64::ZERO);
+        let choices = prop::collection::vec(".{0,4}", 0..3);
+        let fields = (".{0,8}", prop::sample::select(kinds.to_vec()), default);
+        (fields, bounds(), bounds(), choices, ".{0,8}").prop_map(
+            |((name, kind, default), min, max, choices, doc)| Parameter {
+                name,
+                kind,
+                default,
+                min,
+                max,
+                choices,
+                doc,
+            },
+        )
+    }
+
+    fn component() -> impl Strategy<Value = ComponentManifest> {
+        let parameters = prop::collection::vec(parameter(), 0..4);
+        let requires = prop::collection::vec("[a-z./1]{1,12}", 0..3);
+        (
+            ".{0,8}",
+            ".{0,8}",
+            ".{0,20}",
+            requires,
+            parameters,
+            option::of("[a-z]{1,8}"),
+        )
+            .prop_map(|(kind, name, summary, requires, parameters, data)| {
+                ComponentManifest {
+                    kind,
+                    name,
+                    summary,
+                    requires,
+                    parameters,
+                    data,
+                }
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_manifest_survives_json(
+            components in prop::collection::vec(component(), 0..3),
+            package in ".{0,8}",
+        ) {
+            let manifest = Manifest {
+                abi: ABI,
+                package,
+                version: "0.1.0".to_owned(),
+                licence: "MIT".to_owned(),
+                components,
+            };
+            let json = serde_json::to_string(&manifest).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
+        }
+    }
+}

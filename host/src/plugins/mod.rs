@@ -26,3 +26,13 @@ pub use kinds::{
 pub use library::Library;
 pub use registry::{Registry, installed_folder, search_folders, survey};
 pub use scope::HeadAccess;
+
+/// Runs `body` as the call of a plugin, with the host's table: what fuzzing says instead of one.
+#[doc(hidden)]
+pub fn as_plugin<T>(body: impl FnOnce(*const std::ffi::c_void) -> T) -> T {
+    let scope = scope::Scope {
+        streams: Some((0, "fuzz", String::new())),
+        ..scope::Scope::default()
+    };
+    scope::within(scope, || body(bridge::host_table()))
+}

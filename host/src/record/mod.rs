@@ -36,6 +36,8 @@ mod plan;
 mod provenance;
 mod result;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 pub use checkpoint::{Checkpoint, Found, Spent, discard as discard_checkpoint};
 pub use diagnostics::{Diagnostics, LayerNorms, Norms};
@@ -53,9 +55,7 @@ pub use lock::RunLock;
 pub use output::{OutputFolder, check_output, is_output, run_claim, run_folder};
 pub(crate) use output::{is_empty, runs_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
-pub use provenance::{
-    Platform, PluginFile, Provenance, Revisions, peak_memory_bytes, reset_peak_memory,
-};
+pub use provenance::{Platform, PluginFile, Provenance, Revisions, reset_peak_memory};
 pub use result::{Failure, Measured, RunResult, Status, TestResult};
 pub use stored::StoredRuns;
 

@@ -134,19 +134,7 @@ fn cpu_model() -> Option<String> {
     field(&info, "model name").map(str::to_owned)
 }
 
-/// Largest resident memory of this process since its start or the last [`reset_peak_memory`], in bytes. Linux only.
-#[must_use]
-pub fn peak_memory_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kibibytes: u64 = field(&status, "VmHWM")?
-        .strip_suffix("kB")?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(kibibytes * 1024)
-}
-
-/// Starts a new measurement of [`peak_memory_bytes`]; where the system refuses, the old one goes on.
+/// Starts a new measurement of [`peak_of_process`](crate::memory::peak_of_process); where the system refuses, the old one goes on.
 pub fn reset_peak_memory() {
     // "5" is the code of proc(5) for resetting VmHWM of one's own process.
     if let Err(error) = fs::write("/proc/self/clear_refs", "5") {

@@ -23,9 +23,10 @@ use signal_hook::{
 };
 
 use super::{Desk, Executor, FromWorker, Order, Outcome, ToWorker, Wish};
+use crate::memory;
 use crate::record::{
     Checkpoint, Event, Failure, Found, Provenance, RecordError, RunLock, RunResult, RunWriter,
-    Spent, peak_memory_bytes, reset_peak_memory,
+    Spent, reset_peak_memory,
 };
 
 /// Exit code of a worker whose parent went away in the middle of a run.
@@ -206,7 +207,7 @@ fn run(
         Err(payload) => (Err(failure_of_panic(payload)?), true),
     };
     let seconds = spent.seconds + started.elapsed().as_secs_f64();
-    let mut result = RunResult::new(outcome, seconds, peak_memory_bytes(), provenance());
+    let mut result = RunResult::new(outcome, seconds, memory::peak_of_process(), provenance());
     result.resumes = spent.resumes;
     writer.complete(result)?;
     Ok(FromWorker::Finished { retires })

@@ -1,5 +1,6 @@
 //! What each architecture makes of its folder: settings that are not served, weights in several files, saved models.
 
+mod absurd;
 mod distilbert;
 mod folder;
 mod gpt2;

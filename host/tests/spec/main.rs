@@ -5,5 +5,6 @@ mod errors;
 mod files;
 mod help;
 mod identity;
+mod overrides;
 mod plans;
 mod studies;
