@@ -22,6 +22,7 @@ pub mod model;
 pub mod native;
 pub mod nearest;
 pub mod plugins;
+mod printable;
 pub mod random;
 pub mod record;
 pub mod report;
