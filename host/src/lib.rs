@@ -23,6 +23,7 @@ pub mod model;
 pub mod native;
 pub mod nearest;
 pub mod plugins;
+mod printable;
 pub mod random;
 pub mod record;
 pub mod report;

@@ -20,6 +20,7 @@ use super::watch::{Announce, LogProgress};
 use crate::kit::Lock;
 use crate::launch::{ArrayJob, LaunchError, Task};
 use crate::plugins::{Registry, search_folders};
+use crate::printable::printable;
 use crate::record::{
     History, OutputFolder, PlanRecord, RecordError, RunRecord, SpecRecord, Status,
 };
@@ -356,7 +357,7 @@ fn report(
                 LogFormat::Json => tracing::error!("run {id} ({cell}) failed: {error}"),
                 LogFormat::Text => {
                     let line = format!("lorahost: run {id} ({cell}) failed: {error}");
-                    let _ = writeln!(io::stderr(), "{line}");
+                    let _ = writeln!(io::stderr(), "{}", printable(&line));
                 }
             }
         }

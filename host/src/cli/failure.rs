@@ -145,7 +145,7 @@ impl Failure {
                 RecordError::NotOurs { .. }
                 | RecordError::NoOutput { .. }
                 | RecordError::NotAFolder { .. }
-                | RecordError::Newer { .. },
+                | RecordError::Version { .. },
             ) => Exit::Usage,
             _ => Exit::Failure,
         }

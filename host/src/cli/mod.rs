@@ -29,6 +29,7 @@ use args::{Cli, DataCommand, ModelCommand, PluginCommand, Subcommands};
 use exit::Exit;
 use failure::Failure;
 
+use crate::printable::printable;
 use crate::spec::schema;
 use crate::sweep::worker_main;
 use crate::train::Trainer;
@@ -38,8 +39,9 @@ use crate::train::Trainer;
 pub fn run(cli: &Cli) -> Exit {
     logging::start(&cli.log, matches!(cli.command, Some(Subcommands::Worker)));
     dispatch(cli).unwrap_or_else(|failure| {
+        let message = printable(&failure.to_string());
         // Nobody may listen any more, and there is nobody left to tell.
-        let _ = writeln!(io::stderr(), "lorahost: {failure}");
+        let _ = writeln!(io::stderr(), "lorahost: {message}");
         failure.exit()
     })
 }

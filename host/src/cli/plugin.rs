@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{aligned, print};
 use crate::plugins::{PluginFile, search_folders, survey};
+use crate::printable::printable;
 
 /// Lists the plugin files of the searched folders, unusable ones and those that clash with another included.
 pub fn list(as_json: bool) -> Result<Exit, Failure> {
@@ -20,7 +21,7 @@ pub fn list(as_json: bool) -> Result<Exit, Failure> {
             Ok(file) => file,
             Err(error) => {
                 values.push(json!({"file": path, "status": "broken", "error": error.to_string()}));
-                problems.push(format!("broken: {error}\n"));
+                problems.push(format!("broken: {}\n", printable(&error.to_string())));
                 continue;
             }
         };
@@ -61,7 +62,7 @@ fn row(component: &ComponentManifest, file: &PluginFile) -> [String; 7] {
         component.data.clone().unwrap_or_default(),
         file.manifest.version.clone(),
         file.manifest.abi.to_string(),
-        file.path.display().to_string(),
+        printable(&file.path.display().to_string()),
         file.sha256[..12].to_owned(),
     ]
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::printable::printable;
+
 /// Why a plugin file cannot be used, or why a call of its component failed.
 #[derive(Debug, Clone, Error)]
 pub enum PluginError {
@@ -99,7 +101,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     one_line(&text)
 }
 
-/// A message of somebody else without its line breaks.
+/// A message of somebody else without its line breaks, and harmless to a terminal.
 pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    printable(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

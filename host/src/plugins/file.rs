@@ -111,6 +111,11 @@ fn manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PluginError> {
         .map_err(|error| foreign(format!("its manifest cannot be read: {error}")))?;
     let value: Value = serde_json::from_slice(json)
         .map_err(|error| foreign(format!("its manifest is not JSON: {error}")))?;
+    if let Some(odd) = control_character(&value) {
+        return Err(foreign(format!(
+            "its manifest holds the control character {odd:?}"
+        )));
+    }
     // The ABI comes first: a manifest of another one may look different in every other way.
     let abi = value
         .get("abi")
@@ -145,6 +150,19 @@ fn manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, PluginError> {
         )));
     }
     Ok(manifest)
+}
+
+/// The first character of a text in `value` that a terminal would obey, but for line ends.
+fn control_character(value: &Value) -> Option<char> {
+    let of = |text: &str| text.chars().find(|&c| c.is_control() && c != '\n');
+    match value {
+        Value::String(text) => of(text),
+        Value::Array(list) => list.iter().find_map(control_character),
+        Value::Object(map) => map
+            .iter()
+            .find_map(|(key, value)| of(key).or_else(|| control_character(value))),
+        _ => None,
+    }
 }
 
 fn host_architecture() -> object::Architecture {

@@ -83,7 +83,7 @@ impl Checkpoint {
     /// The checkpoint of the run `id`, with everything that it names checked against its sha256.
     ///
     /// # Errors
-    /// [`RecordError::Newer`] for the checkpoint of a newer lorahost; [`RecordError::Io`] if a file cannot be read.
+    /// [`RecordError::Version`] for the checkpoint of a newer lorahost; [`RecordError::Io`] if a file cannot be read.
     pub fn find(run_folder: &Path, id: &str) -> Result<Found, RecordError> {
         let folder = run_folder.join(CHECKPOINT);
         let manifest = match read_manifest(&folder)? {

@@ -12,18 +12,22 @@ pub enum RecordError {
         source: io::Error,
     },
 
-    #[error("{} is not what lorahost wrote there: {source}", path.display())]
+    #[error(
+        "{} is not what lorahost wrote there: {source}; remove it, and the next sweep makes it anew",
+        path.display()
+    )]
     Json {
         path: PathBuf,
         source: serde_json::Error,
     },
 
     #[error(
-        "record version {found} of {} is newer than this lorahost reads ({known}); use the lorahost that wrote it, or \
+        "record version {found} of {} is {} than this lorahost reads ({known}); use the lorahost that wrote it, or \
          another output folder",
-        path.display()
+        path.display(),
+        if found > known { "newer" } else { "older" }
     )]
-    Newer {
+    Version {
         path: PathBuf,
         found: u32,
         known: u32,

@@ -28,6 +28,9 @@ pub(super) const RESULT: &str = "result.json";
 pub(super) const DONE: &str = "done.json";
 const CRASHES: &str = "crashes.jsonl";
 
+/// The first version of every format, still read.
+const OLDEST: u32 = 1;
+
 /// The content of `spec.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpecRecord {
@@ -227,7 +230,7 @@ pub enum RunState {
 /// (which may be large) the size.
 ///
 /// # Errors
-/// [`RecordError::Newer`] for the record or checkpoint of a newer lorahost; [`RecordError::Io`] if a file that is there
+/// [`RecordError::Version`] for a record or checkpoint of a version that this lorahost does not read; [`RecordError::Io`] if a file that is there
 /// cannot be read.
 pub fn state(folder: &Path) -> Result<RunState, RecordError> {
     state_and_metrics(folder).map(|(state, _)| state)
@@ -254,7 +257,7 @@ pub(super) fn state_and_metrics(folder: &Path) -> Result<(RunState, Vec<u8>), Re
         Err(RecordError::Json { source, .. }) => {
             return unfinished(format!("its completion record cannot be read: {source}"));
         }
-        Err(newer) => return Err(newer),
+        Err(other) => return Err(other),
     };
     let [spec, metrics, result] = match sealed(folder, &completion)? {
         Ok(contents) => contents,
@@ -290,7 +293,7 @@ pub fn read_metrics(folder: &Path) -> Result<Vec<Event>, RecordError> {
 /// The content of `spec.json`, of a run that need not be done.
 ///
 /// # Errors
-/// [`RecordError::Io`], [`RecordError::Json`], [`RecordError::Newer`].
+/// [`RecordError::Io`], [`RecordError::Json`], [`RecordError::Version`].
 pub(super) fn read_spec(folder: &Path) -> Result<SpecRecord, RecordError> {
     read_json(&folder.join(SPEC))
 }
@@ -415,21 +418,21 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
     parse(path, &json)
 }
 
-/// Reads a versioned JSON file; the version comes first, since a newer one may look otherwise.
+/// Reads a versioned JSON file; the version comes first, since another one may look otherwise.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, json: &[u8]) -> Result<T, RecordError> {
     parse_version(path, json, RECORD_VERSION)?;
     serde_json::from_slice(json).map_err(RecordError::json(path))
 }
 
-/// Refuses a version of JSON that is newer than the `known` one.
+/// Refuses a version of JSON that is newer than the `known` one, or that there never was.
 pub(crate) fn parse_version(path: &Path, json: &[u8], known: u32) -> Result<(), RecordError> {
     #[derive(Deserialize)]
     struct Version {
         version: u32,
     }
     let Version { version } = serde_json::from_slice(json).map_err(RecordError::json(path))?;
-    if version > known {
-        return Err(RecordError::Newer {
+    if !(OLDEST..=known).contains(&version) {
+        return Err(RecordError::Version {
             path: path.to_owned(),
             found: version,
             known,
@@ -521,6 +524,47 @@ mod tests {
             why_not_done(&folder);
         }
         fs::write(folder.join(DONE), &whole).unwrap();
+        assert!(matches!(state(&folder).unwrap(), RunState::Done(_)));
+    }
+
+    #[test]
+    fn a_done_run_with_a_file_cut_at_any_byte_is_not_done_and_says_which() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = done_run(parent.path());
+        for name in [SPEC, METRICS, RESULT, "adapter/weights"] {
+            let whole = fs::read(folder.join(name)).unwrap();
+            for length in 0..whole.len() {
+                fs::write(folder.join(name), &whole[..length]).unwrap();
+                let told = format!("{name} is not as the completion record says");
+                assert_eq!(why_not_done(&folder), told, "{length}");
+            }
+            fs::write(folder.join(name), &whole).unwrap();
+        }
+        assert!(matches!(state(&folder).unwrap(), RunState::Done(_)));
+    }
+
+    #[test]
+    fn a_run_in_work_with_a_file_cut_at_any_byte_is_unfinished_and_begun_anew() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = killed_run(parent.path());
+        for name in [SPEC, METRICS, CRASHES] {
+            let whole = fs::read(folder.join(name)).unwrap();
+            for length in 0..whole.len() {
+                fs::write(folder.join(name), &whole[..length]).unwrap();
+                assert_eq!(why_not_done(&folder), "it has no completion record");
+                // A line that is cut is left out, and no other.
+                let kept = read_metrics(&folder).unwrap();
+                let lines = whole[..length].iter().filter(|&&byte| byte == b'\n');
+                assert!(name != METRICS || kept.len() == lines.count(), "{length}");
+                if name == SPEC && length < whole.len() - 1 {
+                    read_spec(&folder).unwrap_err();
+                }
+            }
+            fs::write(folder.join(name), &whole).unwrap();
+        }
+        fs::write(folder.join(SPEC), "{").unwrap();
+        let writer = RunWriter::resume(&folder, spec_record(), &found(&folder)).unwrap();
+        writer.complete(result()).unwrap();
         assert!(matches!(state(&folder).unwrap(), RunState::Done(_)));
     }
 
@@ -629,12 +673,19 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_record_is_an_error_not_an_unfinished_run() {
+    fn a_record_of_another_version_is_an_error_not_an_unfinished_run() {
         let parent = tempfile::tempdir().unwrap();
         let folder = done_run(parent.path());
-        fs::write(folder.join(DONE), "{\"version\": 3, \"files\": []}\n").unwrap();
-        let error = state(&folder).unwrap_err().to_string();
-        assert!(error.starts_with("record version 3 of "), "{error}");
+        for (version, told) in [(3, "newer"), (0, "older")] {
+            let done = format!("{{\"version\": {version}, \"files\": []}}\n");
+            fs::write(folder.join(DONE), done).unwrap();
+            let error = state(&folder).unwrap_err().to_string();
+            let expected = format!(
+                "record version {version} of {} is {told} than this lorahost reads (1); ",
+                folder.join(DONE).display()
+            );
+            assert!(error.starts_with(&expected), "{error}");
+        }
     }
 
     #[test]

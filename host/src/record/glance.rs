@@ -25,7 +25,7 @@ pub enum Glance {
 /// thousand take a fraction of a second; a sweep goes by [`state`](super::state).
 ///
 /// # Errors
-/// [`RecordError::Io`], [`RecordError::Newer`].
+/// [`RecordError::Io`], [`RecordError::Version`].
 pub fn glance(folder: &Path) -> Result<Glance, RecordError> {
     #[derive(Deserialize)]
     struct Completion {

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{RECORD_VERSION, RecordError, read_if_there, write_atomically};
+use super::{RECORD_VERSION, RecordError, parse_version, read_if_there, write_atomically};
 use crate::atomic::TEMPORARY_PREFIX;
 
 /// Its presence says that the folder is ours.
@@ -22,7 +22,7 @@ pub struct OutputFolder {
     made: Made,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Marker {
     format: String,
     version: u32,
@@ -41,7 +41,7 @@ impl OutputFolder {
     /// Opens an output folder, or makes a new one of an absent or empty folder.
     ///
     /// # Errors
-    /// [`RecordError::NotOurs`] if it holds something else, [`RecordError::Newer`] if a newer lorahost made it, [`RecordError::Io`] otherwise.
+    /// [`RecordError::NotOurs`] if it holds something else, [`RecordError::Version`] if a newer lorahost made it, [`RecordError::Io`] otherwise.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         if path.exists() && !path.is_dir() {
             return Err(RecordError::NotAFolder {
@@ -56,7 +56,9 @@ impl OutputFolder {
         fs::create_dir_all(path).map_err(RecordError::io("create the folder", path))?;
         let marker = path.join(MARKER);
         let made = if let Some(content) = read_if_there(&marker)? {
-            check_marker(&marker, &content)?;
+            if !is_whole(&marker, &content)? {
+                write_marker(&marker)?;
+            }
             Made::Nothing
         } else {
             // Where another process makes it just now, its marker is there as soon as anything else is.
@@ -135,7 +137,7 @@ pub fn is_output(path: &Path) -> bool {
 /// Refuses what is no output folder of this or an older lorahost.
 ///
 /// # Errors
-/// [`RecordError::NoOutput`], [`RecordError::Newer`], [`RecordError::Io`].
+/// [`RecordError::NoOutput`], [`RecordError::Version`], [`RecordError::Io`].
 pub fn check_output(path: &Path) -> Result<(), RecordError> {
     let no_output = || RecordError::NoOutput {
         path: path.to_owned(),
@@ -143,7 +145,7 @@ pub fn check_output(path: &Path) -> Result<(), RecordError> {
     };
     let marker = path.join(MARKER);
     let content = read_if_there(&marker)?.ok_or_else(no_output)?;
-    check_marker(&marker, &content)
+    is_whole(&marker, &content).map(drop)
 }
 
 /// The folder of all runs of an output folder.
@@ -151,17 +153,16 @@ pub(crate) fn runs_folder(output: &Path) -> PathBuf {
     output.join(RUNS)
 }
 
-fn check_marker(path: &Path, content: &[u8]) -> Result<(), RecordError> {
-    let marker: Marker = serde_json::from_slice(content).map_err(RecordError::json(path))?;
-    if marker.version > RECORD_VERSION {
-        let (found, known) = (marker.version, RECORD_VERSION);
-        return Err(RecordError::Newer {
-            path: path.to_owned(),
-            found,
-            known,
-        });
+/// Whether the marker is as it was written; whatever it holds, it says whose folder this is. A newer one is refused.
+fn is_whole(marker: &Path, content: &[u8]) -> Result<bool, RecordError> {
+    match parse_version(marker, content, RECORD_VERSION) {
+        Err(RecordError::Json { source, .. }) => {
+            let path = marker.display();
+            tracing::warn!("{path} is damaged ({source}); it marks the folder all the same");
+            Ok(false)
+        }
+        checked => checked.map(|()| true),
     }
-    Ok(())
 }
 
 fn write_marker(path: &Path) -> Result<(), RecordError> {
@@ -258,6 +259,21 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("is not a folder"), "{error}");
+    }
+
+    #[test]
+    fn a_marker_cut_at_any_byte_still_marks_the_folder_and_is_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(OutputFolder::open(folder.path()).unwrap());
+        let marker = folder.path().join(MARKER);
+        let whole = fs::read(&marker).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&marker, &whole[..length]).unwrap();
+            check_output(folder.path()).unwrap();
+            drop(OutputFolder::open(folder.path()).unwrap());
+            let found = fs::read(&marker).unwrap();
+            assert!(found.starts_with(&whole[..whole.len() - 1]), "{length}");
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl PlanRecord {
     /// The plan of an output folder; none where no sweep has begun there.
     ///
     /// # Errors
-    /// [`RecordError::Io`], [`RecordError::Json`], [`RecordError::Newer`].
+    /// [`RecordError::Io`], [`RecordError::Json`], [`RecordError::Version`].
     pub fn read(output: &Path) -> Result<Option<Self>, RecordError> {
         let path = output.join(PLAN);
         let content = read_if_there(&path)?;

@@ -44,7 +44,7 @@ impl StoredRuns {
     /// Reads an output folder. It is not held, and nothing in it is changed.
     ///
     /// # Errors
-    /// [`RecordError::NoOutput`] if it is no output folder; [`RecordError::Newer`] if it, or a run in it, was made by a
+    /// [`RecordError::NoOutput`] if it is no output folder; [`RecordError::Version`] if it, or a run in it, was made by a
     /// newer lorahost; [`RecordError::Io`].
     pub fn read(output: &Path) -> Result<Self, RecordError> {
         check_output(output)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Notice, Observer, RunJob};
+use crate::printable::printable;
 use crate::record::{Event, RunRecord, Status, python_float};
 
 /// Parts of a run in the overall bar.
@@ -172,7 +173,8 @@ fn outcome(job: &RunJob, record: &RunRecord, earlier: bool) -> String {
         // What a dead worker wrote stands on further lines, which were passed on when it wrote them.
         (Status::Failed, Some(error)) => {
             let error = error.to_string();
-            format!("failed: {}", error.lines().next().unwrap_or_default())
+            let line = error.lines().next().unwrap_or_default();
+            format!("failed: {}", printable(line))
         }
         (Status::Failed, None) => "failed".to_owned(),
         (Status::Diverged, _) => "diverged".to_owned(),

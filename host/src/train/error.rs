@@ -25,7 +25,7 @@ pub enum TrainError {
     #[error(transparent)]
     Device(#[from] DeviceError),
 
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", without_backtrace(.0))]
     Torch(#[from] tch::TchError),
 
     #[error(
@@ -61,6 +61,12 @@ impl TrainError {
     }
 }
 
+/// What libtorch says first; frames of its own stack follow.
+fn without_backtrace(error: &tch::TchError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// libtorch tells of memory in words alone, on the CPU and on CUDA; a plugin's operators repeat them.
 fn is_out_of_memory(message: &str) -> bool {
     ["can't allocate memory", "out of memory"]
@@ -80,7 +86,8 @@ mod tests {
         let huge = Tensor::f_empty([1 << 50], options).unwrap_err();
         assert!(TrainError::from(huge).may_pass());
         let ones = |columns| Tensor::ones([2, columns], options);
-        let wrong = ones(3).f_matmul(&ones(5)).unwrap_err();
-        assert!(!TrainError::from(wrong).may_pass());
+        let wrong = TrainError::from(ones(3).f_matmul(&ones(5)).unwrap_err());
+        assert!(!wrong.may_pass());
+        assert_eq!(wrong.to_string().lines().count(), 1, "{wrong}");
     }
 }

@@ -227,9 +227,9 @@ fn backward(
         sum += value;
         count += of_rows;
         if group.len() == 1 {
-            of_batch.f_div_scalar(of_rows as f64)?.f_backward()?;
+            propagate(setup, &of_batch.f_div_scalar(of_rows as f64)?)?;
         } else {
-            of_batch.f_backward()?;
+            propagate(setup, &of_batch)?;
         }
     }
     if count == 0 {
@@ -242,6 +242,18 @@ fn backward(
         }
     }
     Ok(Some(sum / count as f64))
+}
+
+/// The backward pass. What goes wrong there, but for memory, lies in the graph that the head's operators made.
+fn propagate(setup: &Setup, loss: &Tensor) -> Result<(), TrainError> {
+    let passed = loss.f_backward().map_err(TrainError::from);
+    passed.map_err(|error| {
+        if error.may_pass() {
+            error
+        } else {
+            setup.head.fault("backward", error.to_string()).into()
+        }
+    })
 }
 
 fn forward(

@@ -3,7 +3,9 @@
 
 use lorahost::record::Status;
 
+use crate::processes::{signal, until};
 use crate::sandbox::{Outcome, Run, Sandbox, small};
+use crate::survival::{KEPT, lines};
 
 /// What the host says of tensors that a plugin keeps beyond its run.
 const LEAK: &str = "were not dropped";
@@ -70,6 +72,8 @@ fn init_schemes() {
         "sparse",
         "complex",
         "bad-parameter",
+        "greedy",
+        "rings",
     ];
     let (_sandbox, outcome) = beside("init", "uniform", "hostile_init", &hostile);
     assert!(!outcome.err.contains(LEAK), "{}", outcome.err);
@@ -154,6 +158,7 @@ fn task_heads() {
         "exotic",
         "mute",
         "narrow",
+        "rewrites",
     ];
     let (_sandbox, outcome) = beside("head", "sequence-classification", "hostile_head", &hostile);
     assert!(!outcome.err.contains(LEAK), "{}", outcome.err);
@@ -169,8 +174,83 @@ fn a_task_head_that_goes_around_the_sdk() {
 
 #[test]
 fn a_plugin_that_ends_the_process_costs_its_run_alone() {
-    let (_sandbox, outcome) = beside("init", "uniform", "aborts", &["aborts", "exits"]);
+    let (_sandbox, outcome) = beside(
+        "init",
+        "uniform",
+        "aborts",
+        &["aborts", "exits", "segfaults"],
+    );
     insta::assert_snapshot!(outcome.failures().join("\n"));
+}
+
+/// Short runs with the components of `panics`, which panic where they are told to.
+const CALLS: &str = "
+model.path = 'model'
+data.path = 'data'
+train.lr = 1e-3
+train.max_steps = 1
+lora.rank = 4
+run.output = 'out'
+run.workers = 1
+run.checkpoint_every = 1e-6
+";
+
+/// A panic in an optimizer's `state` costs a checkpoint, and is told when the next call finds the component unfit.
+#[test]
+fn a_panic_in_each_call() {
+    let calls = [
+        ("init", "ranks init"),
+        ("alpha", "scale"),
+        ("optimizer", "prepare step evaluation state"),
+        ("head", "plan inputs forward reset observe metrics"),
+    ];
+    let of_kind = |(kind, calls): (&str, &str)| -> String {
+        let variant = |call| format!("[[variants]]\n{kind} = 'panics:at={call}'\n");
+        calls.split(' ').map(variant).collect()
+    };
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "panics.toml",
+        CALLS.to_owned() + &calls.map(of_kind).concat(),
+    );
+    let outcome = sandbox.lorahost("sweep panics.toml --plugin TEST/panics");
+    assert_eq!(outcome.code, 3, "{}", outcome.err);
+    assert!(!outcome.err.contains(LEAK), "{}", outcome.err);
+    insta::assert_snapshot!(outcome.failures().join("\n"));
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_component_is_said_and_costs_nothing() {
+    let sandbox = Sandbox::new();
+    let words = small("--plugin TEST/panics --init panics:at=drop --max-steps 1");
+    let outcome = sandbox.lorahost(&words);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    let said = outcome.err.lines().find(|line| line.contains("WARN"));
+    insta::assert_snapshot!(said.unwrap().trim());
+}
+
+#[test]
+fn a_state_that_an_optimizer_does_not_take_back_is_left() {
+    for (optimizer, why) in [
+        ("TEST/hostile_optimizer --optimizer forgetful", "elsewhere"),
+        ("TEST/panics --optimizer panics:at=load", "not in my load"),
+    ] {
+        let sandbox = Sandbox::new();
+        let flags = format!("--plugin {optimizer} --epochs 4 {KEPT}");
+        let child = sandbox.start(&small(&flags), &[]);
+        until("four lines", || {
+            (lines(&sandbox.path("out/runs")) >= 4).then_some(())
+        });
+        signal("TERM", child.id());
+        assert_eq!(sandbox.end(child).code, 130);
+        let outcome = sandbox.lorahost(&small(&flags));
+        assert_eq!(outcome.code, 0, "{}", outcome.err);
+        let said =
+            |line: &str| line.contains("the checkpoint of run ID is left") && line.contains(why);
+        assert!(outcome.err.lines().any(said), "{}", outcome.err);
+        let run = sandbox.runs("out").remove(0);
+        assert_eq!(run.losses().len(), 32, "begun anew");
+    }
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! Plugin files before any of their code runs, and what the program says of them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
+use lorahost::plugins::{Library, PluginFile};
+
+use crate::processes::until;
 use crate::sandbox::{Sandbox, plugin, small, test_plugin};
+use crate::survival::lines;
 
 /// The one line with which a file is refused.
 fn refusal(sandbox: &Sandbox, file: &str) -> String {
@@ -178,4 +183,93 @@ fn files_that_clash_are_listed_and_named() {
         .iter()
         .find(|entry| entry["file"] == "plugins/twin.so");
     assert_eq!(twin.unwrap()["status"], "duplicate");
+}
+
+/// Of a built plugin, with other text of the same length in its manifest.
+fn altered(text: &str, other: &str) -> Vec<u8> {
+    assert_eq!(text.len(), other.len());
+    let mut bytes = fs::read(plugin("uniform_init")).unwrap();
+    let places: Vec<usize> = bytes
+        .windows(text.len())
+        .enumerate()
+        .filter(|(_, window)| *window == text.as_bytes())
+        .map(|(place, _)| place)
+        .collect();
+    assert!(!places.is_empty(), "{text}");
+    for place in places {
+        bytes[place..place + other.len()].copy_from_slice(other.as_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn control_characters_in_names_reach_no_terminal() {
+    let sandbox = Sandbox::new();
+    let name = r#""name":"uniform""#;
+    for (file, text, other) in [
+        ("escaped.so", name, r#""name":"\u001bm""#),
+        ("raw.so", name, "\"name\":\"uni\u{1b}[2J\""),
+        (
+            "package.so",
+            r#""package":"uniform_init""#,
+            r#""package":"uni\u001b[2J""#,
+        ),
+        ("odd.so", name, r#""name":"uni/orm""#),
+    ] {
+        sandbox.write(file, altered(text, other));
+    }
+    sandbox.write("plugins/\u{1b}[2Jbroken.so", "no library");
+    let lines = ["escaped.so", "raw.so", "package.so", "odd.so"]
+        .map(|file| format!("{file}\n  => {}", refusal(&sandbox, file)));
+    let list = sandbox.lorahost("plugin list").out;
+    let broken = list
+        .lines()
+        .find(|line| line.starts_with("broken"))
+        .unwrap();
+    let run = sandbox.lorahost(&small("--plugin \u{1b}[2Jnone.so"));
+    let left_out = sandbox.lorahost(&small("--max-steps 1"));
+    assert_eq!(left_out.code, 0, "{}", left_out.err);
+    insta::assert_snapshot!([&lines.join("\n"), broken, run.refused()].join("\n"));
+    for text in [&list, &run.err, &left_out.err] {
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+}
+
+/// A link that leads elsewhere after the file was read and hashed.
+#[test]
+fn the_file_that_was_hashed_is_the_one_that_is_opened() {
+    let sandbox = Sandbox::new();
+    let link = sandbox.path("plugin.so");
+    let lead_to = |name: &str| {
+        let _ = fs::remove_file(&link);
+        symlink(plugin(name), &link).unwrap();
+    };
+    lead_to("uniform_init");
+    let file = PluginFile::read(&link).unwrap();
+    lead_to("gaussian_init");
+    let opened = Library::open(file).unwrap();
+    // Opening compares this manifest with that of the code.
+    assert_eq!(opened.manifest().package, "uniform_init");
+}
+
+/// A link that leads elsewhere while a sweep is under way.
+#[test]
+fn a_file_that_is_swapped_during_a_sweep_costs_the_runs_that_need_it() {
+    let sandbox = Sandbox::new();
+    let kit = sandbox
+        .path("kit")
+        .join(plugin("uniform_init").file_name().unwrap());
+    let child = sandbox.start(&small("--lrs 1e-3 2e-3 --epochs 40"), &[]);
+    until("a step", || {
+        (lines(&sandbox.path("out/runs")) >= 3).then_some(())
+    });
+    fs::remove_file(&kit).unwrap();
+    symlink(plugin("gaussian_init"), &kit).unwrap();
+    let outcome = sandbox.end(child);
+    assert_eq!(outcome.code, 3, "{}", outcome.err);
+    insta::assert_snapshot!(outcome.failures().join("\n"));
+    fs::remove_file(&kit).unwrap();
+    symlink(plugin("uniform_init"), &kit).unwrap();
+    let outcome = sandbox.lorahost(&small("--lrs 1e-3 2e-3 --epochs 40"));
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
 }

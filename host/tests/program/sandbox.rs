@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -138,11 +138,59 @@ impl Sandbox {
 
     /// As [`Sandbox::lorahost`], on a machine that takes no more than 4 KiB of any file.
     pub fn lorahost_on_a_full_disk(&self, words: &str) -> Outcome {
+        self.lorahost_after("trap '' XFSZ; ulimit -f 8", words)
+    }
+
+    /// As [`Sandbox::lorahost`], after these commands of a shell, such as `ulimit`.
+    pub fn lorahost_after(&self, commands: &str, words: &str) -> Outcome {
+        self.through(&format!(r#"{commands}; exec "$0" "$@""#), words)
+    }
+
+    /// As [`Sandbox::lorahost`] for a user who may write what the permissions of files let him, and no more: not root.
+    pub fn lorahost_without_powers(&self, words: &str) -> Outcome {
+        let own = fs::metadata("/proc/self").map_or(1, |process| process.uid());
+        let prefix = match own {
+            0 => "setpriv --bounding-set=-all --inh-caps=-all",
+            _ => "",
+        };
+        self.through(&format!(r#"exec {prefix} "$0" "$@""#), words)
+    }
+
+    /// The program as a shell's script calls it, by `"$0" "$@"`.
+    fn through(&self, script: &str, words: &str) -> Outcome {
         let mut shell = Command::new("sh");
-        let script = r#"trap '' XFSZ; ulimit -f 8; exec "$0" "$@""#;
         shell.args(["-c", script, env!("CARGO_BIN_EXE_lorahost")]);
         let mut command = self.prepared(shell, words, &[]);
         self.end(Running::new(command.spawn().unwrap()))
+    }
+
+    /// What a script of the shell prints that has file systems of its own, on `small/` one of 4 MiB, as a user may make
+    /// them for himself alone, and says on standard error; without it `test` is skipped. `$LORAHOST` is the program.
+    pub fn with_a_small_disk(&self, test: &str, script: &str) -> Option<(String, String)> {
+        let mount = "mkdir small && mount -t tmpfs -o size=4m none small || exit 99";
+        let output = Command::new("unshare")
+            .args(["-rm", "sh", "-c", &format!("{mount}\n{script}")])
+            .current_dir(self.path(""))
+            .env("LORAHOST", env!("CARGO_BIN_EXE_lorahost"))
+            .env("LORAHOST_PLUGIN_PATH", "kit")
+            .env("LORAHOST_CACHE", self.path("cache"))
+            .output();
+        let output = match output {
+            Err(error) => {
+                skipped(test, &error.to_string());
+                return None;
+            }
+            Ok(output) => output,
+        };
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.code() {
+            Some(1 | 99) => {
+                skipped(test, err.trim_end());
+                return None;
+            }
+            code => assert_eq!(code, Some(0), "{err}"),
+        }
+        Some((String::from_utf8_lossy(&output.stdout).into_owned(), err))
     }
 
     /// Starts the program.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Outcome, Sandbox, plugin, skipped, workspace};
+use crate::sandbox::{Outcome, Sandbox, plugin, workspace};
 
 /// LoRA and full fine-tuning at learning rates of their own, one step a run.
 const STUDY: &str = "
@@ -235,39 +235,20 @@ fn more_runs_than_meant_are_refused() {
     assert!(!sandbox.path("out").exists());
 }
 
-/// On a file system of its own, so small that it fills up; as a user may make one for himself alone.
 #[test]
 fn no_space_is_an_error_that_names_the_file() {
     let test = "no_space_is_an_error_that_names_the_file";
     let sandbox = study();
-    let mut command = Command::new("unshare");
-    command
-        .args(["-rm", "sh", "-c"])
-        .current_dir(sandbox.path(""));
     // The tokens fit and the first runs do; then a file takes the rest. What was done is done when there is room again.
-    command.arg(
-        "mkdir small && mount -t tmpfs -o size=4m none small || exit 99
-         $LORAHOST sweep study.toml seed=1 --output small/out -q || exit 98
+    let script = "$LORAHOST sweep study.toml seed=1 --output small/out -q || exit 98
          cat /dev/zero >small/full 2>/dev/null
          $LORAHOST sweep study.toml seed=1,2,3 --output small/out -q; echo code $?
          rm small/full
          $LORAHOST sweep study.toml seed=1,2,3 --output small/out -q || exit 97
-         $LORAHOST status small/out --json || exit 96",
-    );
-    command
-        .env("LORAHOST", env!("CARGO_BIN_EXE_lorahost"))
-        .env("LORAHOST_PLUGIN_PATH", "kit")
-        .env("LORAHOST_CACHE", sandbox.path("cache"));
-    let output = match command.output() {
-        Err(error) => return skipped(test, &error.to_string()),
-        Ok(output) => output,
+         $LORAHOST status small/out --json || exit 96";
+    let Some((out, told)) = sandbox.with_a_small_disk(test, script) else {
+        return;
     };
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    match output.status.code() {
-        Some(1 | 99) => return skipped(test, told.trim_end()),
-        code => assert_eq!(code, Some(0), "{told}"),
-    }
-    let out = String::from_utf8_lossy(&output.stdout);
     let (code, status) = out.split_once('\n').unwrap();
     assert_eq!(code, "code 1", "{told}");
     assert!(told.contains("No space left on device"), "{told}");

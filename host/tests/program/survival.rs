@@ -106,7 +106,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 /// Lines of all metrics so far.
-fn lines(runs: &Path) -> u64 {
+pub fn lines(runs: &Path) -> u64 {
     let folders = fs::read_dir(runs).into_iter().flatten().flatten();
     let texts = folders.map(|run| fs::read(run.path().join("metrics.jsonl")).unwrap_or_default());
     texts

@@ -1,5 +1,7 @@
 //! Init schemes that end the process, on the second layer.
 
+#![expect(unsafe_code, reason = "it does what no plugin should do")]
+
 use lorahost_plugin_api::prelude::*;
 
 /// Aborts.
@@ -9,6 +11,10 @@ struct Aborts;
 /// Exits as if all were well.
 #[derive(Params)]
 struct Exits;
+
+/// Reads what is at no address.
+#[derive(Params)]
+struct Segfaults;
 
 fn on_the_second_layer(layer: &Layer, ctx: &Context, end: fn() -> !) -> Result<Factors> {
     if layer.index == 1 {
@@ -31,4 +37,19 @@ impl InitScheme for Exits {
     }
 }
 
-export_plugin! { init "aborts" => Aborts, init "exits" => Exits }
+impl InitScheme for Segfaults {
+    fn init(&self, layer: &Layer, ctx: &Context) -> Result<Factors> {
+        on_the_second_layer(layer, ctx, || {
+            let nowhere = std::ptr::without_provenance::<u8>(8);
+            // SAFETY: none, which is what it is for.
+            let found = unsafe { nowhere.read_volatile() };
+            unreachable!("address 8 holds {found}")
+        })
+    }
+}
+
+export_plugin! {
+    init "aborts" => Aborts,
+    init "exits" => Exits,
+    init "segfaults" => Segfaults,
+}

@@ -178,6 +178,27 @@ impl InitScheme for BadParameter {
     }
 }
 
+/// Asks for more memory than any machine has.
+#[derive(Params)]
+struct Greedy;
+
+impl InitScheme for Greedy {
+    fn init(&self, layer: &Layer, _ctx: &Context) -> Result<Factors> {
+        let a = Tensor::zeros(&[1 << 50])?;
+        Ok(Factors::new(a, zeros(layer.fan_out, layer.rank)?))
+    }
+}
+
+/// Refuses in words that clear the screen and ring.
+#[derive(Params)]
+struct Rings;
+
+impl InitScheme for Rings {
+    fn init(&self, _layer: &Layer, _ctx: &Context) -> Result<Factors> {
+        Err(Error::new("\u{1b}[2Jnothing\rhappened\u{7}"))
+    }
+}
+
 /// One rank for all layers.
 #[derive(Params)]
 struct TooFewRanks;
@@ -258,4 +279,6 @@ export_plugin! {
     init "complex" => Complex,
     init "scribbles" => Scribbles,
     init "bad-parameter" => BadParameter,
+    init "greedy" => Greedy,
+    init "rings" => Rings,
 }

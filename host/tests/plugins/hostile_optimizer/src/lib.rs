@@ -81,6 +81,26 @@ impl Optimizer for Shy {
     }
 }
 
+/// Saves what it does not take back.
+#[derive(Params)]
+struct Forgetful;
+
+impl Optimizer for Forgetful {
+    fn step(&mut self, _group: &Group<'_>, _step: u64, _lr: f64) -> Result<()> {
+        Ok(())
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut state = State::default();
+        state.push_number("here", 1.0)?;
+        Ok(state)
+    }
+
+    fn load(&mut self, mut state: State) -> Result<()> {
+        state.take_number("elsewhere").map(drop)
+    }
+}
+
 export_plugin! {
     optimizer "panics" => Panics,
     optimizer "nan" => Nan,
@@ -88,4 +108,5 @@ export_plugin! {
     optimizer "turns" => Turns,
     optimizer "doubles" => Doubles,
     optimizer "shy" => Shy,
+    optimizer "forgetful" => Forgetful,
 }
