@@ -31,13 +31,13 @@ impl Undisturbed {
     }
 
     /// The words for the same runs in another folder.
-    fn words(&self) -> String {
+    fn words() -> String {
         small(&format!("{FLAGS} --output cut"))
     }
 
     /// Brings the other folder to its end, and compares.
     fn goes_on(&self) -> Outcome {
-        let outcome = self.sandbox.lorahost(&self.words());
+        let outcome = self.sandbox.lorahost(&Self::words());
         assert_eq!(outcome.code, 0, "{}", outcome.err);
         assert_eq!(numbers(&self.sandbox.runs("cut")), self.numbers);
         outcome
@@ -61,7 +61,9 @@ fn too_few_file_descriptors() {
     let whole = Undisturbed::new();
     let outcomes = [4, 8, 12].map(|limit| {
         let limited = format!("ulimit -n {limit}");
-        whole.sandbox.lorahost_after(&limited, &whole.words())
+        whole
+            .sandbox
+            .lorahost_after(&limited, &Undisturbed::words())
     });
     let why = ["Too many open files (os error 24)"];
     assert!(refused(&outcomes, &why) >= 2, "{outcomes:?}");
@@ -74,7 +76,9 @@ fn too_little_memory() {
     let whole = Undisturbed::new();
     let outcomes = [256, 512, 640, 768].map(|megabytes| {
         let limited = format!("ulimit -v {}", megabytes << 10);
-        whole.sandbox.lorahost_after(&limited, &whole.words())
+        whole
+            .sandbox
+            .lorahost_after(&limited, &Undisturbed::words())
     });
     let why = [
         "annot allocate memory",
@@ -115,7 +119,9 @@ fn files_that_cannot_grow() {
     let whole = Undisturbed::new();
     let grows_to = |blocks: u32| {
         let limited = format!("trap '' XFSZ; ulimit -f {blocks}");
-        whole.sandbox.lorahost_after(&limited, &whole.words())
+        whole
+            .sandbox
+            .lorahost_after(&limited, &Undisturbed::words())
     };
     let why = ["File too large (os error 27)"];
     // The folder, then its tokens.
@@ -131,7 +137,7 @@ fn files_that_cannot_grow() {
 fn folders_and_files_that_may_not_be_written_or_read() {
     let whole = Undisturbed::new();
     let sandbox = &whole.sandbox;
-    let words = whole.words();
+    let words = Undisturbed::words();
     let denied = |path: &str, mode: u32| {
         let path = sandbox.path(path);
         let before = fs::metadata(&path).unwrap().permissions();
@@ -266,7 +272,7 @@ fn records_of_other_versions() {
             let other = other.replacen("\"version\":1", &format!("\"version\":{version}"), 1);
             assert_ne!(other, sound);
             fs::write(&file, other).unwrap();
-            for words in [&whole.words(), "status cut"] {
+            for words in [&Undisturbed::words(), "status cut"] {
                 let refused = whole.sandbox.lorahost(words);
                 let name = file.file_name().unwrap().display();
                 assert!([1, 2].contains(&refused.code), "{refused:?}");

@@ -60,7 +60,6 @@ impl Holding {
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "takes half an hour, or as many minutes as LORAHOST_SOAK_MINUTES says"]
-#[expect(clippy::print_stdout, reason = "the figures of the soak")]
 fn soak() {
     let minutes = env::var("LORAHOST_SOAK_MINUTES").map_or(30.0, |text| text.parse().unwrap());
     let length = Duration::from_secs_f64(60.0 * minutes);

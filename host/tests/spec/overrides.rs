@@ -8,9 +8,11 @@ use crate::catalogue::plan_file_under;
 fn plan(toml: &str, overrides: &[String]) -> Plan {
     let mut layer = Layer::default();
     for assignment in overrides {
-        layer.set_text(assignment, &Origin::Set).unwrap();
+        layer
+            .set_text(assignment, &Origin::Set)
+            .expect("an assignment");
     }
-    plan_file_under(toml, layer).unwrap()
+    plan_file_under(toml, layer).expect("a plan")
 }
 
 fn joined<T: std::fmt::Debug>(values: &[T]) -> String {
