@@ -24,8 +24,8 @@ use lorahost::report::{best_table, curve, results_json, results_table, summarise
 use lorahost::spec::{ComponentEntry, Layer, Origin, RawSpec, RunSpec, Seeds, Value, Weights};
 use lorahost::sweep::{FromWorker, ToWorker};
 use lorahost_plugin_api::protocol::{
-    AlphaReply, DataKind, ForwardReply, HeadPlan, InitReply, InputsReply, MANIFEST_SECTION,
-    Manifest, Metrics, OptimizerState, RanksReply,
+    AlphaReply, DataKind, ForwardReply, InitReply, InputsReply, MANIFEST_SECTION, Manifest,
+    Metrics, OptimizerState, PlanReply, RanksReply,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -320,7 +320,7 @@ pub fn messages(data: &[u8]) {
     read::<RanksReply>(data);
     read::<AlphaReply>(data);
     read::<OptimizerState>(data);
-    read::<HeadPlan>(data);
+    read::<PlanReply>(data);
     read::<InputsReply>(data);
     read::<ForwardReply>(data);
     read::<Metrics>(data);

@@ -17,7 +17,7 @@ pub mod hub;
 pub mod import;
 pub mod kit;
 pub mod launch;
-pub mod memory;
+pub mod machine;
 pub mod model;
 #[expect(unsafe_code, reason = "calls into host/cpp")]
 pub mod native;

@@ -12,7 +12,7 @@ use crate::adapter::{
     AdapterError, Factors, LayerInfo, Linear, ModuleKind, Parameter, Role, Targets,
 };
 use crate::dropout::Pass;
-use crate::memory;
+use crate::machine;
 use crate::spec::{HeadMode, Method, Seeds, Weights};
 
 /// How a model is opened.
@@ -67,7 +67,7 @@ impl Model {
         let parameters = parts.iter().flat_map(|part| part.parameters(0));
         let parameters: u64 = parameters.map(|one| one.tensor.numel() as u64).sum();
         let bytes = parameters * size_of::<f32>() as u64;
-        match memory::of_machine() {
+        match machine::memory() {
             Some(memory) if bytes > memory => Err(ModelError::BeyondMemory {
                 origin: self.config.origin().to_owned(),
                 parameters,

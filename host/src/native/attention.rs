@@ -48,8 +48,8 @@ unsafe extern "C" {
 ///
 /// `parts` is one tensor with queries, keys and values side by side, or the three: float32 on the CPU, `[queries, heads *
 /// width]` for queries, which are all tokens or one for each sequence, and `[total, kv_heads * width]` for the others.
-/// `dropout` is the probability and one key for each
-/// sequence, whose mask is that of [`super::dropout::dropout`] on its probabilities, `[heads, length, length]`.
+/// `dropout` is the probability and one key for each sequence, whose mask is that of [`super::dropout::dropout`] on its
+/// probabilities, `[heads, length, length]`.
 ///
 /// # Errors
 /// What libtorch reports.

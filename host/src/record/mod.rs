@@ -55,7 +55,7 @@ pub use lock::RunLock;
 pub use output::{OutputFolder, check_output, is_output, run_claim, run_folder};
 pub(crate) use output::{is_empty, runs_folder};
 pub use plan::{PlanRecord, PlannedCell, RunPlan, Subject};
-pub use provenance::{Platform, PluginFile, Provenance, Revisions, reset_peak_memory};
+pub use provenance::{Platform, PluginFile, Provenance, Revisions};
 pub use result::{Failure, Measured, RunResult, Status, TestResult};
 pub use stored::StoredRuns;
 

@@ -1,7 +1,6 @@
 //! Where and with what a run was made: beside its identity, never part of it.
 
 use std::{
-    fs,
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -9,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    plugins,
+    machine, plugins,
     spec::{RunSpec, Selection},
 };
 
@@ -94,7 +93,7 @@ impl Provenance {
             libtorch: platform.libtorch,
             device: platform.device,
             threads,
-            cpu: cpu_model(),
+            cpu: machine::cpu_model(),
             recorded_at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |t| t.as_secs()),
@@ -127,25 +126,4 @@ impl Provenance {
 fn version(selection: &Selection) -> Option<String> {
     let file = plugins::PluginFile::read(&selection.file).ok()?;
     (file.sha256 == selection.sha256).then_some(file.manifest.version)
-}
-
-fn cpu_model() -> Option<String> {
-    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
-    field(&info, "model name").map(str::to_owned)
-}
-
-/// Starts a new measurement of [`peak_of_process`](crate::memory::peak_of_process); where the system refuses, the old one goes on.
-pub fn reset_peak_memory() {
-    // "5" is the code of proc(5) for resetting VmHWM of one's own process.
-    if let Err(error) = fs::write("/proc/self/clear_refs", "5") {
-        tracing::debug!("peak memory is counted from the start of the process: {error}");
-    }
-}
-
-/// The value of the first line `name: value`.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        (key.trim() == name).then(|| value.trim())
-    })
 }

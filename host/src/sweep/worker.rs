@@ -23,10 +23,10 @@ use signal_hook::{
 };
 
 use super::{Desk, Executor, FromWorker, Order, Outcome, ToWorker, Wish};
-use crate::memory;
+use crate::machine;
 use crate::record::{
     Checkpoint, Event, Failure, Found, Provenance, RecordError, RunLock, RunResult, RunWriter,
-    Spent, reset_peak_memory,
+    Spent,
 };
 
 /// Exit code of a worker whose parent went away in the middle of a run.
@@ -156,7 +156,7 @@ fn run(
 ) -> Result<FromWorker, WorkerError> {
     let job = &order.job;
     let _held = RunLock::take(&job.folder, PATIENCE)?;
-    reset_peak_memory();
+    machine::reset_peak_memory();
     let started = Instant::now();
     let platform = executor.platform(job);
     let provenance = || {
@@ -207,7 +207,7 @@ fn run(
         Err(payload) => (Err(failure_of_panic(payload)?), true),
     };
     let seconds = spent.seconds + started.elapsed().as_secs_f64();
-    let mut result = RunResult::new(outcome, seconds, memory::peak_of_process(), provenance());
+    let mut result = RunResult::new(outcome, seconds, machine::peak_memory(), provenance());
     result.resumes = spent.resumes;
     writer.complete(result)?;
     Ok(FromWorker::Finished { retires })
