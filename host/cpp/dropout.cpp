@@ -14,6 +14,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "lorahost.h"
 #include "vectorised.h"
@@ -82,13 +83,22 @@ void each_block(uint64_t key, int64_t start, int64_t count, Use use) {
   }
 }
 
-// x times its mask. One pass for float32 on the CPU; elsewhere the mask is drawn on the CPU and sent over.
-at::Tensor masked(const at::Tensor& x, const lorahost::Mask& mask) {
+// x times its mask, of the rows with these numbers or of all. One pass for float32 on the CPU; elsewhere the mask is drawn
+// on the CPU and sent over.
+at::Tensor masked(const at::Tensor& x, const lorahost::Mask& mask, const std::vector<int64_t>& numbers) {
   const int64_t count = x.numel();
-  // Threads get whole blocks.
+  // Calls use(number, place, length) for elements whose numbers in the mask begin there, and that lie there.
   const auto in_parallel = [&](auto use) {
+    const int64_t rows = static_cast<int64_t>(numbers.size());
+    if (rows > 0) {
+      const int64_t width = count / rows;
+      for (int64_t row = 0; row < rows; ++row) use(numbers[row] * width, row * width, width);
+      return;
+    }
+    // Threads get whole blocks.
     at::parallel_for(0, (count + kBlock - 1) / kBlock, 8, [&](int64_t begin, int64_t end) {
-      use(begin * kBlock, std::min(end * kBlock, count) - begin * kBlock);
+      const int64_t start = begin * kBlock;
+      use(start, start, std::min(end * kBlock, count) - start);
     });
   };
   if (x.is_cpu() && x.scalar_type() == at::kFloat) {
@@ -96,26 +106,31 @@ at::Tensor masked(const at::Tensor& x, const lorahost::Mask& mask) {
     at::Tensor out = at::empty_like(in);
     const float* from = in.const_data_ptr<float>();
     float* to = out.mutable_data_ptr<float>();
-    in_parallel([&](int64_t start, int64_t length) { mask.apply(start, length, from + start, to + start); });
+    in_parallel([&](int64_t number, int64_t place, int64_t length) {
+      mask.apply(number, length, from + place, to + place);
+    });
     return out;
   }
   at::Tensor keep = at::empty(x.sizes(), at::TensorOptions().dtype(at::kByte));
   uint8_t* to = keep.mutable_data_ptr<uint8_t>();
-  in_parallel([&](int64_t start, int64_t length) { mask.keep(start, length, to + start); });
+  in_parallel([&](int64_t number, int64_t place, int64_t length) { mask.keep(number, length, to + place); });
   return x.mul(keep.to(x.device(), x.scalar_type())).mul_(mask.scale());
 }
 
 struct Dropout : torch::autograd::Function<Dropout> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, double p, int64_t key) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, double p, int64_t key,
+                            const std::vector<int64_t>& numbers) {
     context->saved_data["p"] = p;
     context->saved_data["key"] = key;
-    return masked(x, {p, static_cast<uint64_t>(key)});
+    context->saved_data["numbers"] = numbers;
+    return masked(x, {p, static_cast<uint64_t>(key)}, numbers);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
-    const auto key = static_cast<uint64_t>(context->saved_data["key"].toInt());
-    return {masked(gradients[0], {context->saved_data["p"].toDouble(), key}), at::Tensor(), at::Tensor()};
+    const lorahost::Mask mask(context->saved_data["p"].toDouble(),
+                              static_cast<uint64_t>(context->saved_data["key"].toInt()));
+    return {masked(gradients[0], mask, context->saved_data["numbers"].toIntVector()), {}, {}, {}};
   }
 };
 
@@ -134,6 +149,13 @@ void Mask::apply(int64_t start, int64_t count, const float* in, float* out) cons
   each_block(key_, start, count, [&](const uint16_t* bits, int64_t offset, int64_t length) {
     scale_block(bits, threshold_, factor, length, in + offset, out + offset);
   });
+}
+
+void Mask::apply_rows(const std::vector<int64_t>& numbers, int64_t first, int64_t count, int64_t width, const float* in,
+                      float* out) const {
+  if (numbers.empty()) return apply(first * width, count * width, in, out);
+  for (int64_t row = 0; row < count; ++row)
+    apply(numbers[first + row] * width, width, in + row * width, out + row * width);
 }
 
 void Mask::draw(int64_t start, int64_t count, uint16_t* bits) const {
@@ -155,9 +177,11 @@ void Mask::keep(int64_t start, int64_t count, uint8_t* keep) const {
 }  // namespace lorahost
 
 // Writes a new tensor to *out and returns null, or returns a message that the caller frees.
-extern "C" char* lh_dropout(const at::Tensor* x, double p, uint64_t key, at::Tensor** out) {
+extern "C" char* lh_dropout(const at::Tensor* x, const lorahost::RawMask* mask, at::Tensor** out) {
   return lorahost::guarded([&] {
-    const bool drops = lorahost::Mask(p, key).drops();
-    *out = new at::Tensor(drops ? Dropout::apply(*x, p, static_cast<int64_t>(key)) : *x);
+    TORCH_CHECK(mask->count == 0 || (x->dim() > 0 && x->size(0) == static_cast<int64_t>(mask->count)), "numbers of ",
+                mask->count, " rows for ", x->sizes());
+    const bool drops = lorahost::Mask(mask->p, mask->key).drops();
+    *out = new at::Tensor(drops ? Dropout::apply(*x, mask->p, static_cast<int64_t>(mask->key), mask->numbers()) : *x);
   });
 }

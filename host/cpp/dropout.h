@@ -2,9 +2,21 @@
 // drawn again in the backward pass instead of being kept.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace lorahost {
+
+// A mask as Rust passes it. `rows`, null where all lie at hand, are the numbers that `count` rows have among all rows.
+struct RawMask {
+  double p;
+  uint64_t key;
+  const int64_t* rows;
+  size_t count;
+
+  std::vector<int64_t> numbers() const { return {rows, rows + count}; }
+};
 
 // Which elements stay of a tensor whose elements are counted from 0 in memory order.
 class Mask {
@@ -17,7 +29,12 @@ class Mask {
   // out = in / (1 - p) where an element stays and 0 where not, for the elements from `start` on. `in` may be `out`.
   void apply(int64_t start, int64_t count, const float* in, float* out) const;
 
-  // The same in two halves, for elements that do not lie side by side: the bits of those from `start` on, and their use.
+  // The same for `count` whole rows of `width` elements, from row `first` of those at hand on, where `in` and `out` begin;
+  // `numbers` are the numbers of the rows at hand among all rows, empty where all lie at hand.
+  void apply_rows(const std::vector<int64_t>& numbers, int64_t first, int64_t count, int64_t width, const float* in,
+                  float* out) const;
+
+  // The first in two halves, for elements that do not lie side by side: the bits of those from `start` on, and their use.
   void draw(int64_t start, int64_t count, uint16_t* bits) const;
   void apply(const uint16_t* bits, int64_t count, const float* in, float* out) const;
 

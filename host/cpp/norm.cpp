@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "dropout.h"
 #include "lorahost.h"
@@ -71,7 +72,8 @@ void each_rows(int64_t rows, Use use) {
 struct ResidualNorm : torch::autograd::Function<ResidualNorm> {
   // `a` and `x` are `[rows, width]`, `weight` and `bias` `[width]`.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& a, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias, double eps, double p, int64_t key) {
+                            const at::Tensor& bias, double eps, double p, int64_t key,
+                            const std::vector<int64_t>& numbers) {
     const Mask mask(p, static_cast<uint64_t>(key));
     const int64_t rows = a.size(0), width = a.size(1);
     const at::Tensor from = a.contiguous(), besides = x.contiguous();
@@ -83,7 +85,7 @@ struct ResidualNorm : torch::autograd::Function<ResidualNorm> {
     each_rows(rows, [&](int64_t first, int64_t count) {
       const int64_t start = first * width;
       if (mask.drops()) {
-        mask.apply(start, count * width, in + start, normalised + start);
+        mask.apply_rows(numbers, first, count, width, in + start, normalised + start);
       } else {
         std::memcpy(normalised + start, in + start, count * width * sizeof(float));
       }
@@ -96,6 +98,7 @@ struct ResidualNorm : torch::autograd::Function<ResidualNorm> {
     context->save_for_backward({u, inverse, weight});
     context->saved_data["p"] = p;
     context->saved_data["key"] = key;
+    context->saved_data["numbers"] = numbers;
     return y;
   }
 
@@ -103,6 +106,7 @@ struct ResidualNorm : torch::autograd::Function<ResidualNorm> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &u = saved[0], &inverse = saved[1], &weight = saved[2];
     const Mask mask(context->saved_data["p"].toDouble(), static_cast<uint64_t>(context->saved_data["key"].toInt()));
+    const std::vector<int64_t> numbers = context->saved_data["numbers"].toIntVector();
     const at::Tensor of_y = gradients[0].contiguous();
     const int64_t rows = u.size(0), width = u.size(1);
     at::Tensor of_x = at::empty_like(of_y);
@@ -116,12 +120,12 @@ struct ResidualNorm : torch::autograd::Function<ResidualNorm> {
         const int64_t at = row * width;
         through_norm(width, inverses[row], from + at, w, normalised + at, to_x + at);
       }
-      if (mask.drops()) mask.apply(start, count * width, to_x + start, to_a + start);
+      if (mask.drops()) mask.apply_rows(numbers, first, count, width, to_x + start, to_a + start);
     });
     at::Tensor of_weight, of_bias;
     if (context->needs_input_grad(2)) of_weight = of_y.mul(u).sum(0);
     if (context->needs_input_grad(3)) of_bias = of_y.sum(0);
-    return {of_a, of_x, of_weight, of_bias, {}, {}, {}};
+    return {of_a, of_x, of_weight, of_bias, {}, {}, {}, {}};
   }
 };
 
@@ -130,13 +134,16 @@ struct ResidualNorm : torch::autograd::Function<ResidualNorm> {
 // norm(x + dropout(a)) of float32 on the CPU: writes a new tensor to *out and returns null, or returns a message that
 // the caller frees.
 extern "C" char* lh_residual_norm(const at::Tensor* a, const at::Tensor* x, const at::Tensor* weight,
-                                  const at::Tensor* bias, double eps, double p, uint64_t key, at::Tensor** out) {
+                                  const at::Tensor* bias, double eps, const lorahost::RawMask* mask, at::Tensor** out) {
   return lorahost::guarded([&] {
     TORCH_CHECK(a->dim() == 2 && a->sizes() == x->sizes() && weight->numel() == a->size(1) &&
                     bias->numel() == a->size(1),
                 "a norm of ", weight->numel(), " numbers on ", a->sizes(), " and ", x->sizes());
     for (const at::Tensor* tensor : {a, x, weight, bias})
       TORCH_CHECK(tensor->is_cpu() && tensor->scalar_type() == at::kFloat, "this norm takes float32 on the CPU");
-    *out = new at::Tensor(ResidualNorm::apply(*a, *x, *weight, *bias, eps, p, static_cast<int64_t>(key)));
+    TORCH_CHECK(mask->count == 0 || a->size(0) == static_cast<int64_t>(mask->count), "numbers of ", mask->count,
+                " rows for ", a->sizes());
+    *out = new at::Tensor(ResidualNorm::apply(*a, *x, *weight, *bias, eps, mask->p, static_cast<int64_t>(mask->key),
+                                              mask->numbers()));
   });
 }

@@ -2,21 +2,26 @@
 
 use tch::{TchError, Tensor};
 
-use crate::native;
+use crate::native::dropout::{Mask, dropout};
 use crate::random::{split_mix, stream_seed};
 
 /// One forward pass: for training with dropout, or for evaluation without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
+pub struct Pass<'a> {
     /// Key of this pass's dropout masks; none when evaluating.
     key: Option<u64>,
+    /// Numbers of the rows at hand among the batch's, where some are left out.
+    rows: Option<&'a [i64]>,
 }
 
-impl Pass {
+impl<'a> Pass<'a> {
     /// No dropout.
     #[must_use]
     pub fn evaluation() -> Self {
-        Self { key: None }
+        Self {
+            key: None,
+            rows: None,
+        }
     }
 
     /// Masks of the forward pass number `forward` of a run with the dropout seed `seed`: any two passes differ, and the
@@ -25,7 +30,15 @@ impl Pass {
     pub fn training(seed: u64, forward: u64) -> Self {
         Self {
             key: Some(mix(stream_seed(seed, "dropout", ""), forward)),
+            rows: None,
         }
+    }
+
+    /// This pass for some rows of a batch: each has the masks that it has among all of them. `rows` are their numbers.
+    #[must_use]
+    pub fn of_rows(self, rows: &'a [i64]) -> Self {
+        let rows = Some(rows);
+        Self { rows, ..self }
     }
 
     /// This pass for the part number `part` of a batch that goes through a place in parts: other masks for each part, and
@@ -36,6 +49,7 @@ impl Pass {
             0 => self,
             part => Self {
                 key: self.key.map(|key| mix(key, part)),
+                ..self
             },
         }
     }
@@ -83,17 +97,20 @@ impl Dropout {
     /// What libtorch reports.
     pub fn forward_part(&self, x: &Tensor, pass: &Pass, part: u64) -> Result<Tensor, TchError> {
         match self.mask(pass, part) {
-            Some((p, key)) => native::dropout::dropout(x, p, key),
+            Some(mask) => dropout(x, mask),
             None => Ok(x.shallow_clone()),
         }
     }
 
-    /// Probability and key of the mask of the part number `part`, for operators that draw it themselves; none when
-    /// nothing is dropped.
+    /// The mask of the part number `part`, for operators that draw it themselves; none when nothing is dropped.
     #[must_use]
-    pub fn mask(&self, pass: &Pass, part: u64) -> Option<(f64, u64)> {
+    pub fn mask<'a>(&self, pass: &Pass<'a>, part: u64) -> Option<Mask<'a>> {
         let key = pass.key.filter(|_| self.p > 0.0)?;
-        Some((self.p, mix(mix(key, self.site), part)))
+        let mask = Mask::new(self.p, mix(mix(key, self.site), part));
+        Some(Mask {
+            rows: pass.rows,
+            ..mask
+        })
     }
 }
 

@@ -248,12 +248,12 @@ fn compensation_keeps_the_model_and_merging_keeps_the_update() -> Outcome {
     for family in FAMILIES {
         let mut model = open(family)?;
         let before = logits(&model)?;
-        wrap(&mut model, true)?;
+        wrap(&mut model, true, 0.0)?;
         close(&logits(&model)?, &before, 1e-4);
 
         let mut model = open(family)?;
         model.build_head("pooled", 4)?;
-        wrap(&mut model, false)?;
+        wrap(&mut model, false, 0.0)?;
         let changed = logits(&model)?;
         let scratch = tempfile::tempdir()?;
         let folder = scratch.path().join("saved");
@@ -281,7 +281,7 @@ fn compensation_keeps_the_model_and_merging_keeps_the_update() -> Outcome {
 fn an_adapter_file_holds_what_learns() -> Outcome {
     let mut model = open(FAMILIES[1])?;
     model.build_head("pooled", 4)?;
-    wrap(&mut model, true)?;
+    wrap(&mut model, true, 0.0)?;
     model.train(Method::Lora, HeadMode::Train);
     let scratch = tempfile::tempdir()?;
     let path = scratch.path().join("adapter.safetensors");
@@ -333,7 +333,7 @@ fn parameters_have_roles_and_pairs() -> Outcome {
 
     let mut model = open(FAMILIES[0])?;
     model.build_head("pooled", 4)?;
-    wrap(&mut model, false)?;
+    wrap(&mut model, false, 0.0)?;
     model.train(Method::Lora, HeadMode::Lora);
     let lora = model.parameters();
     assert_eq!(lora.len(), 24);
@@ -452,22 +452,29 @@ fn packing_does_not_change_a_sequence() -> Outcome {
 
 #[test]
 fn first_tokens_alone_are_what_they_are_among_all() -> Outcome {
-    for family in FAMILIES {
-        let mut model = open(family)?;
-        wrap(&mut model, false)?;
-        model.train(Method::Full, HeadMode::Train);
-        let batch = batch(&model)?;
-        let among_all = batch.of_first(&model.forward(&batch, &Pass::evaluation())?)?;
-        let alone = model.forward_first(&batch, &Pass::evaluation())?;
-        close(&alone, &among_all, 1e-5);
-        let parameters = model.parameters();
-        let learning: Vec<&Tensor> = parameters.iter().map(|one| &one.tensor).collect();
-        let gradients = |hidden: &Tensor| {
-            let loss = hidden.square().sum(Kind::Float);
-            Tensor::run_backward(&[loss], &learning, true, false)
-        };
-        for (found, expected) in gradients(&alone).iter().zip(&gradients(&among_all)) {
-            close(found, expected, 1e-4);
+    // With the same masks where anything is dropped: those of the model and those of LoRA.
+    for (dropout, pass) in [
+        (0.0, Pass::evaluation()),
+        (0.0, Pass::training(5, 1)),
+        (0.3, Pass::training(5, 1)),
+    ] {
+        for family in FAMILIES {
+            let mut model = open(family)?;
+            wrap(&mut model, false, dropout)?;
+            model.train(Method::Full, HeadMode::Train);
+            let batch = batch(&model)?;
+            let among_all = batch.of_first(&model.forward(&batch, &pass)?)?;
+            let alone = model.forward_first(&batch, &pass)?;
+            close(&alone, &among_all, 1e-5);
+            let parameters = model.parameters();
+            let learning: Vec<&Tensor> = parameters.iter().map(|one| &one.tensor).collect();
+            let gradients = |hidden: &Tensor| {
+                let loss = hidden.square().sum(Kind::Float);
+                Tensor::run_backward(&[loss], &learning, true, false)
+            };
+            for (found, expected) in gradients(&alone).iter().zip(&gradients(&among_all)) {
+                close(found, expected, 1e-4);
+            }
         }
     }
     Ok(())
@@ -488,7 +495,7 @@ fn a_batch_that_does_not_fit_is_refused() -> Outcome {
 }
 
 /// Rank 2 on every linear layer of the encoder, A and B different from 0, s = 0.5.
-fn wrap(model: &mut Model, compensate: bool) -> Outcome {
+fn wrap(model: &mut Model, compensate: bool, dropout: f64) -> Outcome {
     for layer in model.targets(&Targets::parse("all")?, HeadMode::Train)? {
         let ramp = |shape: [i64; 2]| {
             let count = shape[0] * shape[1];
@@ -499,6 +506,7 @@ fn wrap(model: &mut Model, compensate: bool) -> Outcome {
             layer.index,
             Factors {
                 compensate,
+                dropout,
                 ..factors
             },
         )?;

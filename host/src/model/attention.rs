@@ -120,9 +120,9 @@ impl Attention {
         let masks: Option<Vec<_>> = (0..batch.rows() as u64)
             .map(|row| self.dropout.mask(pass, row))
             .collect();
-        let keys: Vec<u64> = masks.iter().flatten().map(|(_, key)| *key).collect();
+        let keys: Vec<u64> = masks.iter().flatten().map(|mask| mask.key).collect();
         let dropout = masks.as_ref().and_then(|masks| masks.first());
-        let dropout = dropout.map(|(p, _)| (*p, keys.as_slice()));
+        let dropout = dropout.map(|mask| (mask.p, keys.as_slice()));
         attention(parts, self.heads, queries, &batch.offsets, dropout)
     }
 

@@ -95,12 +95,18 @@ impl PackedBatch {
         Ok(self.offsets_beside.get_or_init(|| offsets))
     }
 
+    /// The number of each sequence's first token among all.
+    #[must_use]
+    pub fn starts(&self) -> &[i64] {
+        &self.offsets[..self.rows()]
+    }
+
     /// The rows of `x`, `[total, ...]`, of each sequence's first token.
     ///
     /// # Errors
     /// What libtorch reports.
     pub fn of_first(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let firsts = Tensor::f_from_slice(&self.offsets[..self.rows()])?;
+        let firsts = Tensor::f_from_slice(self.starts())?;
         x.f_index_select(0, &firsts.f_to_device(x.device())?)
     }
 

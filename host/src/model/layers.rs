@@ -5,7 +5,7 @@ use tch::{TchError, Tensor};
 use super::{Init, Loader, ModelError};
 use crate::adapter::{Linear, ModuleKind, Parameter, Role};
 use crate::dropout::{Dropout, Pass};
-use crate::native;
+use crate::native::{self, dropout::Mask};
 
 /// Any module that has parameters.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Norm {
         if !native::is_plain(a) {
             return self.forward(&dropout.forward(a, pass)?.f_add(x)?);
         }
-        let mask = dropout.mask(pass, 0).unwrap_or((0.0, 0));
+        let mask = dropout.mask(pass, 0).unwrap_or(Mask::NONE);
         native::norm::residual_norm([a, x], [&self.weight, &self.bias], self.eps, mask)
     }
 

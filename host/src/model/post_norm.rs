@@ -279,13 +279,14 @@ impl Block {
             return Ok(batch.of_first(&self.forward(x, batch, pass)?)?);
         }
         let first = batch.of_first(x)?;
-        let query = self.query.forward(&first, pass)?;
+        let of_first = pass.of_rows(batch.starts());
+        let query = self.query.forward(&first, &of_first)?;
         let packed = Linear::together(&[&self.key, &self.value], x, pass)?;
         let parts = packed.f_chunk(2, 1)?;
         let attended = self
             .attention
             .of_first([&query, &parts[0], &parts[1]], batch, pass)?;
-        self.after_attention(&attended, &first, pass)
+        self.after_attention(&attended, &first, &of_first)
     }
 
     /// The rest of a block, from what attention gave and the block's input.

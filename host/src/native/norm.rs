@@ -6,6 +6,7 @@ use std::ptr;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
+use super::dropout::{Mask, RawMask};
 use super::{made, outcome};
 
 unsafe extern "C" {
@@ -15,8 +16,7 @@ unsafe extern "C" {
         weight: *const C_tensor,
         bias: *const C_tensor,
         eps: f64,
-        p: f64,
-        key: u64,
+        mask: *const RawMask,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
 }
@@ -30,10 +30,11 @@ pub fn residual_norm(
     [a, x]: [&Tensor; 2],
     [weight, bias]: [&Tensor; 2],
     eps: f64,
-    (p, key): (f64, u64),
+    mask: Mask<'_>,
 ) -> Result<Tensor, TchError> {
+    let mask = mask.raw();
     let mut out = ptr::null_mut();
-    // SAFETY: all tensors live for the length of the call, and `out` is written only where no message returns.
+    // SAFETY: all tensors and the numbers of rows live for the length of the call, and `out` is written only where no message returns.
     outcome(unsafe {
         lh_residual_norm(
             a.as_ptr(),
@@ -41,8 +42,7 @@ pub fn residual_norm(
             weight.as_ptr(),
             bias.as_ptr(),
             eps,
-            p,
-            key,
+            &raw const mask,
             &raw mut out,
         )
     })
@@ -74,9 +74,11 @@ mod tests {
             ];
             let [a, x, weight, bias] = &inputs;
             let direction = numbers(0.31, &[70, width]).detach();
-            for (p, key) in [(0.0, 0), (0.3, 5)] {
-                let found = residual_norm([a, x], [weight, bias], 1e-5, (p, key))?;
-                let sum = dropout(a, p, key)? + x;
+            let numbers: Vec<i64> = (0..70).map(|row| 3 * row + 1).collect();
+            let mask = Mask::new(0.3, 5);
+            for mask in [Mask::NONE, mask, mask.of_rows(&numbers)] {
+                let found = residual_norm([a, x], [weight, bias], 1e-5, mask)?;
+                let sum = dropout(a, mask)? + x;
                 let expected = sum.layer_norm([width], Some(weight), Some(bias), 1e-5, false);
                 let gradients = |y: &Tensor| {
                     let loss = (y * &direction).sum(Kind::Float);

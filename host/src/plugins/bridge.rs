@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use abi_stable::std_types::{RResult, RSlice, RStr, RVec};
 use lorahost_plugin_api::abi::{
@@ -158,7 +158,7 @@ fn torch(error: tch::TchError) -> Error {
 }
 
 /// A tensor that a plugin asks about.
-fn plain(handle: u64) -> Result<Arc<Entry>> {
+fn plain(handle: u64) -> Result<Entry> {
     scope::check()?;
     let tensor = handles::get(handle)?;
     dispatch::check_plain(&tensor)
@@ -201,9 +201,9 @@ fn operator(id: u64) -> Result<Operator> {
 /// An argument with what its handles and streams stand for, alive for the call.
 enum Held<'a> {
     Plain(Lifted<'a>),
-    Tensor(Arc<Entry>),
-    Tensors(Vec<Arc<Entry>>),
-    OptionalTensors(Vec<Option<Arc<Entry>>>),
+    Tensor(Entry),
+    Tensors(Vec<Entry>),
+    OptionalTensors(Vec<Option<Entry>>),
     Bools(Vec<u8>),
     Stream(Rc<Generator>),
 }
@@ -235,10 +235,10 @@ impl<'a> Held<'a> {
         use dispatch::Argument as To;
         match self {
             Held::Tensor(tensor) => To::Tensor(tensor),
-            Held::Tensors(list) => To::Tensors(list.iter().map(|tensor| &***tensor).collect()),
+            Held::Tensors(list) => To::Tensors(list.iter().map(|tensor| &**tensor).collect()),
             Held::OptionalTensors(list) => To::OptionalTensors(
                 list.iter()
-                    .map(|tensor| tensor.as_ref().map(|tensor| &***tensor))
+                    .map(|tensor| tensor.as_ref().map(|tensor| &**tensor))
                     .collect(),
             ),
             Held::Bools(list) => To::Bools(list),

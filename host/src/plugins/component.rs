@@ -14,8 +14,9 @@ use tch::Tensor;
 
 use super::bridge::{has_extension, host_table};
 use super::error::one_line;
+use super::handles::{self, Lending};
 use super::scope::{Scope, within};
-use super::{Library, PluginError, handles};
+use super::{Library, PluginError};
 use crate::native::dispatch::check_plain;
 
 /// A component of an opened plugin. Belongs to one thread.
@@ -182,18 +183,18 @@ impl Component {
                 format!("its message cannot be written: {error}"),
             )
         })?;
-        let lent = lend(tensors);
+        let lent = Lending::new(tensors);
         let outcome = within(scope, || {
             let _unrecorded = (!records).then(tch::no_grad_guard);
             (self.library.components.invoke)(
                 self.pointer,
                 RStr::from_str(method),
                 RStr::from_str(&message),
-                RSlice::from_slice(&lent),
+                RSlice::from_slice(lent.handles()),
             )
             .into_result()
         });
-        take_back(&lent);
+        drop(lent);
         match outcome {
             Ok(reply) => {
                 let given: Vec<Option<Tensor>> =
@@ -213,23 +214,6 @@ impl Component {
                 Err(self.error(method, place, one_line(&failure.message)))
             }
         }
-    }
-}
-
-/// Handles of the tensors, 0 where there is none.
-fn lend(tensors: &[Option<&Tensor>]) -> Vec<u64> {
-    let mut table = handles::table();
-    let handles = tensors.iter().map(|tensor| match tensor {
-        Some(tensor) => table.insert(tensor.shallow_clone()),
-        None => 0,
-    });
-    handles.collect()
-}
-
-fn take_back(lent: &[u64]) {
-    let mut table = handles::table();
-    for &handle in lent {
-        table.remove(handle);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::plugins::HeadAccess;
 /// The head layers of a model during one forward pass.
 pub struct HeadPass {
     model: Rc<Model>,
-    pass: Pass,
+    pass: Pass<'static>,
     /// Dropouts asked for so far: each has masks of its own.
     dropouts: Cell<usize>,
     /// How often each layer was applied so far: each time its LoRA path has another mask.
@@ -22,7 +22,7 @@ pub struct HeadPass {
 }
 
 impl HeadPass {
-    pub fn new(model: &Rc<Model>, pass: Pass) -> Self {
+    pub fn new(model: &Rc<Model>, pass: Pass<'static>) -> Self {
         Self {
             model: Rc::clone(model),
             pass,

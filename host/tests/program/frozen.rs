@@ -27,13 +27,13 @@ fn figures(run: &Run) -> (String, Vec<f64>) {
 #[test]
 fn a_plugin_of_abi_1_gives_the_numbers_of_the_catalogue() {
     let sandbox = Sandbox::new();
-    let catalogue = "--init uniform --optimizer adamw:weight_decay=0.01 --dropout 0";
+    let catalogue = "--init uniform --optimizer adamw:weight_decay=0.01";
     let catalogue = sweep(&sandbox, catalogue, "catalogue");
     let mut expected: Vec<_> = catalogue.iter().map(figures).collect();
     expected.sort_by(|(one, _), (other, _)| one.cmp(other));
 
     // The file selects its own of each kind; the alpha policy is that of `small` but for the name.
-    let of_its_own = "--plugin TEST/abi1 --alpha-policy abi1:alpha=8 --dropout 0";
+    let of_its_own = "--plugin TEST/abi1 --alpha-policy abi1:alpha=8";
     let frozen = sweep(&sandbox, of_its_own, "frozen");
     let file = PluginFile::read(&test_plugin("abi1")).unwrap();
     assert_eq!(file.manifest.abi, 1);

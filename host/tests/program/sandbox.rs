@@ -284,8 +284,9 @@ impl Sandbox {
         text = text.replace(&workspace().display().to_string(), "WORKSPACE");
         for (pattern, word) in [
             (r"\b[0-9a-f]{64}\b", "SHA256"),
-            (r"\b[0-9a-f]{16}\b", "ID"),
-            (r"\b[0-9a-f]{12}\b", "SHA"),
+            // Not after a point: those are the decimals of a number.
+            (r"(^|[^.\w])[0-9a-f]{16}\b", "${1}ID"),
+            (r"(^|[^.\w])[0-9a-f]{12}\b", "${1}SHA"),
             (r"\d+\.\d s\)", "TIME)"),
             (r"src/lib\.rs:\d+", "src/lib.rs:LINE"),
             (r"\b0x[0-9a-f]+\b", "HANDLE"),

@@ -184,7 +184,7 @@ fn regression_learns_from_numbers() {
         sandbox.write(&format!("numbers/{split}.csv"), rows(count));
     }
     for model in ["model", "llama"] {
-        let flags = format!("--model {model} --data numbers --lrs 3e-3 --epochs 8");
+        let flags = format!("--model {model} --data numbers --lrs 3e-3 --epochs 4");
         let figures = ["pearson", "spearman", "mse", "mae"];
         learns(&sandbox, "regression", &flags, &figures);
     }
