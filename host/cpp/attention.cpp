@@ -35,7 +35,8 @@ namespace {
 // Queries that are dealt with at a time: what bounds a thread's scratch for long sequences.
 constexpr int64_t kQueries = 128;
 
-// e^x for x <= 0 to 2 units in the last place; 10^-38 for all below -87, which adds nothing to a sum of at least 1.
+// e^x for x <= 0 to 2 units in the last place; 0 for all below -87, which would add nothing to a sum of at least 1 and whose
+// products would be subnormal numbers, which cost Intel's processors a hundred cycles each.
 inline float exp_below(float x) {
   constexpr float kLog2E = 1.44269504f, kHigh = 0.693359375f, kLow = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits.
@@ -55,7 +56,7 @@ inline float exp_below(float x) {
   const int32_t power = (bits - 0x4b400000 + 127) << 23;
   float scale;
   std::memcpy(&scale, &power, sizeof scale);
-  return p * scale;
+  return x < -87.0f ? 0.0f : p * scale;
 }
 
 // Rows are padded to whole lanes: `count` is a multiple of kLanes, and the order of additions is always the same.

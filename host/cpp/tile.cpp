@@ -1,4 +1,5 @@
-// Tiles of 6 rows by 16 columns stay in registers while the depth runs: 12 of AVX2's 16.
+// Tiles of rows by 16 columns stay in registers while the depth runs: 6 rows in 12 of AVX2's 16 registers, 12 rows in 12
+// of AVX-512's 32. The sums are the same: each is one number's, over the depth in order.
 
 #include "tile.h"
 
@@ -9,15 +10,16 @@
 
 namespace {
 
-constexpr int64_t kRows = 6, kEight = 8;
+constexpr int64_t kEight = 8;
 
 using lorahost::kLanes;
 using lorahost::In;
 using lorahost::Out;
 
-// What one register of AVX2 holds. GCC keeps an array of wider vectors in memory where the machine has no such registers,
-// which makes the products ten times slower.
+// What one register of AVX2 holds, and what one of AVX-512. GCC keeps an array of wider vectors in memory where the machine
+// has no such registers, which makes the products ten times slower.
 using Eight = float __attribute__((vector_size(kEight * sizeof(float)), aligned(sizeof(float))));
+using Sixteen = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float))));
 static_assert(kLanes == 2 * kEight);
 
 // The numbers of x and then y, in this order.
@@ -31,26 +33,27 @@ using Order = int32_t __attribute__((vector_size(kEight * sizeof(int32_t))));
 inline const Eight* eights(In of) { return reinterpret_cast<const Eight*>(of.data); }
 inline Eight* eights(Out of) { return reinterpret_cast<Eight*>(of.data); }
 
-// One tile of `rows` rows; element (i, k) of a is a[i * a_row + k * a_step].
-template <int64_t rows>
+// One tile of `rows` rows, in registers of type V; element (i, k) of a is a[i * a_row + k * a_step].
+template <typename V, int64_t rows>
 inline __attribute__((always_inline)) void tile(int64_t depth, float factor, const float* a, int64_t a_row,
                                                 int64_t a_step, In b, bool add, Out c) {
-  Eight left[rows] = {}, right[rows] = {};
+  constexpr int64_t kParts = kLanes * sizeof(float) / sizeof(V);
+  V sums[rows][kParts] = {};
   for (int64_t k = 0; k < depth; ++k) {
-    const Eight* of_b = eights(b.at(k, 0));
-    const Eight b_left = of_b[0], b_right = of_b[1];
-#pragma GCC unroll 6
+    const V* of_b = reinterpret_cast<const V*>(b.row(k));
+#pragma GCC unroll 12
     for (int64_t i = 0; i < rows; ++i) {
       const float of_a = a[i * a_row + k * a_step];
-      left[i] += of_a * b_left;
-      right[i] += of_a * b_right;
+#pragma GCC unroll 2
+      for (int64_t part = 0; part < kParts; ++part) sums[i][part] += of_a * of_b[part];
     }
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (int64_t i = 0; i < rows; ++i) {
-    Eight* to = eights(c.at(i, 0));
-    to[0] = add ? to[0] + left[i] * factor : left[i] * factor;
-    to[1] = add ? to[1] + right[i] * factor : right[i] * factor;
+    V* to = reinterpret_cast<V*>(c.row(i));
+#pragma GCC unroll 2
+    for (int64_t part = 0; part < kParts; ++part)
+      to[part] = add ? to[part] + sums[i][part] * factor : sums[i][part] * factor;
   }
 }
 
@@ -65,28 +68,51 @@ inline __attribute__((always_inline)) void rest(int64_t m, int64_t n, int64_t de
   }
 }
 
-LORAHOST_VECTORISED
-void tiles(int64_t m, int64_t n, int64_t depth, float factor, const float* a, int64_t a_row, int64_t a_step, In b,
-           bool add, Out c) {
+// All of it, in tiles of `rows` rows and what is left of them.
+template <typename V, int64_t rows>
+inline __attribute__((always_inline)) void tiles(int64_t m, int64_t n, int64_t depth, float factor, const float* a,
+                                                 int64_t a_row, int64_t a_step, In b, bool add, Out c) {
   int64_t column = 0;
   for (; column + kLanes <= n; column += kLanes) {
     const In of_b = b.at(0, column);
     int64_t i = 0;
-    for (; i + kRows <= m; i += kRows)
-      tile<kRows>(depth, factor, a + i * a_row, a_row, a_step, of_b, add, c.at(i, column));
+    for (; i + rows <= m; i += rows)
+      tile<V, rows>(depth, factor, a + i * a_row, a_row, a_step, of_b, add, c.at(i, column));
+    if (rows > 6 && m - i >= 6) {
+      tile<V, 6>(depth, factor, a + i * a_row, a_row, a_step, of_b, add, c.at(i, column));
+      i += 6;
+    }
     const float* from = a + i * a_row;
     const Out to = c.at(i, column);
     switch (m - i) {
-      case 5: tile<5>(depth, factor, from, a_row, a_step, of_b, add, to); break;
-      case 4: tile<4>(depth, factor, from, a_row, a_step, of_b, add, to); break;
-      case 3: tile<3>(depth, factor, from, a_row, a_step, of_b, add, to); break;
-      case 2: tile<2>(depth, factor, from, a_row, a_step, of_b, add, to); break;
-      case 1: tile<1>(depth, factor, from, a_row, a_step, of_b, add, to); break;
+      case 5: tile<V, 5>(depth, factor, from, a_row, a_step, of_b, add, to); break;
+      case 4: tile<V, 4>(depth, factor, from, a_row, a_step, of_b, add, to); break;
+      case 3: tile<V, 3>(depth, factor, from, a_row, a_step, of_b, add, to); break;
+      case 2: tile<V, 2>(depth, factor, from, a_row, a_step, of_b, add, to); break;
+      case 1: tile<V, 1>(depth, factor, from, a_row, a_step, of_b, add, to); break;
       default: break;
     }
   }
   if (column < n) rest(m, n - column, depth, factor, a, a_row, a_step, b.at(0, column), add, c.at(0, column));
 }
+
+LORAHOST_VECTORISED
+void narrow_tiles(int64_t m, int64_t n, int64_t depth, float factor, const float* a, int64_t a_row, int64_t a_step, In b,
+                  bool add, Out c) {
+  tiles<Eight, 6>(m, n, depth, factor, a, a_row, a_step, b, add, c);
+}
+
+#ifdef LORAHOST_AVX512
+LORAHOST_AVX512
+void wide_tiles(int64_t m, int64_t n, int64_t depth, float factor, const float* a, int64_t a_row, int64_t a_step, In b,
+                bool add, Out c) {
+  tiles<Sixteen, 12>(m, n, depth, factor, a, a_row, a_step, b, add, c);
+}
+
+const auto chosen_tiles = __builtin_cpu_supports("x86-64-v4") ? wide_tiles : narrow_tiles;
+#else
+const auto chosen_tiles = narrow_tiles;
+#endif
 
 // to = from' of an 8 x 8 block of which the first `count` rows are there; the others count as zeros. Pairs of rows, then of
 // pairs, then of fours exchange their halves.
@@ -129,7 +155,7 @@ void turns(int64_t m, int64_t n, In from, Out to) {
 namespace lorahost {
 
 void multiply(bool transposed, int64_t m, int64_t n, int64_t depth, float factor, In a, In b, bool add, Out c) {
-  tiles(m, n, depth, factor, a.data, transposed ? 1 : a.stride, transposed ? a.stride : 1, b, add, c);
+  chosen_tiles(m, n, depth, factor, a.data, transposed ? 1 : a.stride, transposed ? a.stride : 1, b, add, c);
 }
 
 void transpose(int64_t m, int64_t n, In from, Out to) { turns(m, n, from, to); }

@@ -214,8 +214,11 @@ impl<'a> Held<'a> {
             Lifted::Tensor(handle) => Held::Tensor(handles::get(handle)?),
             Lifted::Tensors(list) => {
                 let table = handles::table();
-                let tensors = list.iter().map(|&handle| table.get(handle));
-                Held::Tensors(tensors.collect::<Result<_>>()?)
+                let mut tensors = Vec::with_capacity(list.len());
+                for &handle in list {
+                    tensors.push(table.get(handle)?);
+                }
+                Held::Tensors(tensors)
             }
             Lifted::OptionalTensors(list) => {
                 let table = handles::table();

@@ -2,11 +2,11 @@
 
 use lorahost_plugin_derive::Params;
 
-use super::{Arg, Group, Optimizer, Result, State, Tensor, foreach, op};
+use super::{Alike, Arg, Group, Kind, Optimizer, Result, State, Tensor, op};
 
 /// Adam with decoupled weight decay.
 ///
-/// It is that of arXiv 1711.05101, as `torch.optim.AdamW`, in one fused call for each learning rate and decay. An
+/// It is that of arXiv 1711.05101, as `torch.optim.AdamW`, in one fused call for each learning rate, decay and age. An
 /// optimizer that changes gradients or learning rates and then does this keeps it in a field with `#[param(flatten)]`
 /// and passes `prepare`, `step`, `state` and `load` on, a step with the group that it made. A parameter without a
 /// gradient stays as it is, its state too.
@@ -33,8 +33,28 @@ struct Moments {
     name: String,
     mean: Tensor,
     square: Tensor,
-    /// Number of steps as a float tensor: what the fused operator counts with.
-    steps: Tensor,
+    /// Number of steps that it was moved by.
+    steps: f64,
+}
+
+/// The members apart by their number of steps: one tensor counts for all of a call, where `torch.optim` has one for each
+/// parameter and takes a third of its time to count with them.
+fn by_age(alike: Alike, moments: &[Moments]) -> Vec<(f64, Alike)> {
+    let mut sets: Vec<(f64, Alike)> = Vec::new();
+    for place in alike.members {
+        let steps = moments.get(place).map_or(0.0, |moments| moments.steps);
+        match sets.iter_mut().find(|(age, _)| *age == steps) {
+            Some((_, set)) => set.members.push(place),
+            None => sets.push((
+                steps,
+                Alike {
+                    members: vec![place],
+                    ..alike
+                },
+            )),
+        }
+    }
+    sets
 }
 
 impl Optimizer for AdamW {
@@ -44,7 +64,7 @@ impl Optimizer for AdamW {
                 name: parameter.info.name.clone(),
                 mean: parameter.value.zeros_like()?,
                 square: parameter.value.zeros_like()?,
-                steps: Tensor::zeros(&[])?,
+                steps: 0.0,
             })
         });
         self.moments = moments.collect::<Result<_>>()?;
@@ -53,17 +73,24 @@ impl Optimizer for AdamW {
 
     /// The group has the parameters of the prepared one, in its order.
     fn step(&mut self, group: &Group<'_>, _step: u64, lr: f64) -> Result<()> {
-        for alike in group.alike() {
+        let sets = group.alike();
+        let sets = sets.into_iter().flat_map(|set| by_age(set, &self.moments));
+        for (age, alike) in sets.collect::<Vec<_>>() {
             let (values, grads) = alike.of(group);
-            let steps = alike.pick(&self.moments, |moments| &moments.steps);
-            foreach::add_scalar_(&steps, 1.0)?;
+            // The operator counts in float32 on the parameters' device.
+            let steps = op("aten::full")
+                .arg(&[])
+                .arg(age + 1.0)
+                .named("dtype", Kind::Float)
+                .named("device", Tensor::default_device()?)
+                .tensor()?;
             op("aten::_fused_adamw_")
                 .arg(&values)
                 .arg(&grads)
                 .arg(&alike.pick(&self.moments, |moments| &moments.mean))
                 .arg(&alike.pick(&self.moments, |moments| &moments.square))
                 .arg(Arg::Tensors(Vec::new()))
-                .arg(&steps)
+                .arg(&vec![&steps; values.len()])
                 .named("lr", lr * alike.lr)
                 .named("beta1", self.beta1)
                 .named("beta2", self.beta2)
@@ -75,6 +102,11 @@ impl Optimizer for AdamW {
                 .named("amsgrad", false)
                 .named("maximize", false)
                 .run()?;
+            for place in alike.members {
+                if let Some(moments) = self.moments.get_mut(place) {
+                    moments.steps += 1.0;
+                }
+            }
         }
         Ok(())
     }
@@ -88,9 +120,9 @@ impl Optimizer for AdamW {
             steps,
         } in &self.moments
         {
-            for (part, tensor) in [("mean", mean), ("square", square), ("steps", steps)] {
-                state.push(format!("{name}.{part}"), tensor)?;
-            }
+            state.push(format!("{name}.mean"), mean)?;
+            state.push(format!("{name}.square"), square)?;
+            state.push_number(format!("{name}.steps"), *steps)?;
         }
         Ok(state)
     }
@@ -103,9 +135,9 @@ impl Optimizer for AdamW {
             steps,
         } in &mut self.moments
         {
-            for (part, tensor) in [("mean", mean), ("square", square), ("steps", steps)] {
-                *tensor = state.take(&format!("{name}.{part}"))?;
-            }
+            *mean = state.take(&format!("{name}.mean"))?;
+            *square = state.take(&format!("{name}.square"))?;
+            *steps = state.take_number(&format!("{name}.steps"))?;
         }
         Ok(())
     }

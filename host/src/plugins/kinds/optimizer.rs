@@ -5,7 +5,7 @@ use lorahost_plugin_api::protocol::{
 };
 use tch::Tensor;
 
-use crate::native::dispatch::{check_plain, same_form};
+use crate::native::dispatch::{Forms, check_plain};
 use crate::plugins::component::Invocation;
 use crate::plugins::scope::Scope;
 use crate::plugins::{Component, PluginError};
@@ -14,8 +14,9 @@ use crate::plugins::{Component, PluginError};
 pub struct Optimizer {
     component: Component,
     group: OptimizerGroup,
-    /// What a step must leave as it is: tensors of each parameter's shape, type and device.
-    forms: Vec<Tensor>,
+    /// What a step must leave as it is, and how it is told.
+    forms: Forms,
+    told: Vec<String>,
     seed: u64,
 }
 
@@ -26,7 +27,7 @@ pub struct OptimizerGroup {
 }
 
 /// Type, shape and device of a tensor, or what else it is.
-fn form(tensor: &Tensor) -> String {
+fn tell(tensor: &Tensor) -> String {
     check_plain(tensor).map_or_else(
         |what| what,
         |()| {
@@ -48,7 +49,8 @@ impl Optimizer {
     ) -> Result<Self, PluginError> {
         let optimizer = Self {
             component,
-            forms: group.values.iter().map(Tensor::detach).collect(),
+            forms: Forms::of(&group.values),
+            told: group.values.iter().map(tell).collect(),
             group,
             seed,
         };
@@ -70,14 +72,12 @@ impl Optimizer {
         let place = format!("step {step}");
         self.run(&StepRequest { step, lr }, "step", &place, &tensors)?;
         let OptimizerGroup { infos, values } = &self.group;
-        for ((info, value), before) in infos.iter().zip(values).zip(&self.forms) {
-            if !same_form(value, before) {
-                let (found, before) = (form(value), form(before));
-                let message = format!("it made {} {found}, which was {before}", info.name);
-                return Err(self.component.error("step", &place, message));
-            }
-        }
-        Ok(())
+        let Some(other) = self.forms.first_other(values) else {
+            return Ok(());
+        };
+        let (name, found, before) = (&infos[other].name, tell(&values[other]), &self.told[other]);
+        let message = format!("it made {name} {found}, which was {before}");
+        Err(self.component.error("step", &place, message))
     }
 
     /// Tells the optimizer that an evaluation, checkpoint or the end begins or is over.
