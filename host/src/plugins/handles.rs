@@ -152,13 +152,13 @@ impl<'a> Lending<'a> {
     /// Handles of the tensors, 0 where there is none.
     pub fn new(tensors: &[Option<&'a Tensor>]) -> Self {
         let mut table = table();
-        let handle = |tensor: &Option<&'a Tensor>| {
+        let handle = |tensor: Option<&'a Tensor>| {
             tensor.map_or(0, |tensor| {
                 table.put(Entry::Lent(Lent(NonNull::from(tensor))))
             })
         };
         Self {
-            handles: tensors.iter().map(handle).collect(),
+            handles: tensors.iter().copied().map(handle).collect(),
             tensors: PhantomData,
         }
     }
