@@ -17,7 +17,7 @@ use lorahost::adapter::{Factors, Linear, ModuleKind};
 use lorahost::data;
 use lorahost::dropout;
 use lorahost::model::{Model, Options};
-use lorahost::native::dispatch::{Argument, call, resolve};
+use lorahost::native::dispatch::{Argument, Value as CallValue, call, resolve};
 use lorahost::plugins::{
     Component, HeadAccess, HeadBatch, Library, Optimizer, OptimizerGroup, Pass, PluginFile,
     TaskHead,
@@ -199,26 +199,22 @@ fn optimizer(criterion: &mut Criterion) {
         of_part.map(|(_, tensor)| tensor.shallow_clone()).collect()
     };
     let [means, squares] = [".mean", ".square"].map(part);
-    // As torch.optim.AdamW calls it: a count for each parameter.
-    let steps: Vec<Tensor> = (values.iter())
-        .map(|_| Tensor::zeros([], (Kind::Float, Device::Cpu)))
-        .collect();
-    let count = resolve("aten::_foreach_add_", "Scalar").expect("the operator");
+    let full = resolve("aten::full", "").expect("the operator");
     let fused = resolve("aten::_fused_adamw_", "").expect("the operator");
+    let mut age = 0.0;
     let mut host = || {
         let grads: Vec<Tensor> = values.iter().map(Tensor::grad).collect();
         let _unrecorded = tch::no_grad_guard();
-        call(
-            count,
-            &[
-                Argument::Tensors(steps.iter().collect()),
-                Argument::Float(1.0),
-            ],
-            &[],
-        )
-        .expect("a count");
-        let lists = [&values, &grads, &means, &squares, &vec![], &steps];
+        age += 1.0;
+        let scalar = [Argument::Ints(&[]), Argument::Float(age)];
+        let steps = call(full, &scalar, &[]).expect("a count");
+        let [CallValue::Tensor(steps)] = steps.as_slice() else {
+            panic!("a tensor");
+        };
+        let lists = [&values, &grads, &means, &squares, &vec![]];
         let lists = lists.map(|tensors| Argument::Tensors(tensors.iter().collect()));
+        let steps = Argument::Tensors(vec![steps; values.len()]);
+        let lists: Vec<_> = lists.into_iter().chain([steps]).collect();
         let settings = [
             ("lr", 1e-4),
             ("beta1", 0.9),

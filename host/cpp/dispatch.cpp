@@ -43,23 +43,6 @@ struct Named {
   Argument value;
 };
 
-// What a tensor is but for its numbers; its sizes lie elsewhere.
-struct Form {
-  int32_t dtype, device_type, device_index;
-  uint32_t dimensions;
-};
-
-Form form_of(const at::Tensor& tensor) {
-  const c10::Device device = tensor.device();
-  return {static_cast<int32_t>(tensor.scalar_type()), static_cast<int32_t>(device.type()),
-          static_cast<int32_t>(device.index()), static_cast<uint32_t>(tensor.dim())};
-}
-
-bool same(const Form& one, const Form& other) {
-  return one.dtype == other.dtype && one.device_type == other.device_type && one.device_index == other.device_index &&
-         one.dimensions == other.dimensions;
-}
-
 // Takes one result: a tensor in `word` or `list` is a pointer that the receiver owns.
 using Sink = void (*)(void* context, uint32_t tag, uint64_t word, const uint64_t* list, size_t len);
 
@@ -280,20 +263,11 @@ char* lh_check_plain(const at::Tensor* tensor) {
   });
 }
 
-// Writes the form of a plain tensor.
-void lh_form(const at::Tensor* tensor, Form* out) { *out = form_of(*tensor); }
-
-// The place of the first tensor that has another form than is written at that place, or that is not plain; `count` where
-// there is none. The sizes of all forms lie one after another.
-size_t lh_other_form(const at::Tensor* const* tensors, const Form* forms, const int64_t* sizes, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    const at::Tensor& tensor = *tensors[i];
-    if (!tensor.defined() || tensor.is_nested() || tensor.layout() != at::kStrided ||
-        !same(form_of(tensor), forms[i]) || !std::equal(sizes, sizes + forms[i].dimensions, tensor.sizes().begin()))
-      return i;
-    sizes += forms[i].dimensions;
-  }
-  return count;
+// Whether two tensors have the same shape, element type and device; false where the first is undefined or not strided.
+bool lh_same_form(const at::Tensor* one, const at::Tensor* other) {
+  return one->defined() && !one->is_nested() && one->layout() == at::kStrided &&
+         one->scalar_type() == other->scalar_type() && one->device() == other->device() &&
+         one->sizes() == other->sizes();
 }
 
 char* lh_generator_new(uint64_t seed, at::Generator** out) {

@@ -8,7 +8,8 @@
 
 namespace lorahost {
 
-// A mask as Rust passes it. `rows`, null where all lie at hand, are the numbers that `count` rows have among all rows.
+// A mask as Rust passes it. `rows` are the numbers that `count` rows have among all rows; there are none where all lie at
+// hand.
 struct RawMask {
   double p;
   uint64_t key;

@@ -106,10 +106,9 @@ impl Dropout {
     #[must_use]
     pub fn mask<'a>(&self, pass: &Pass<'a>, part: u64) -> Option<Mask<'a>> {
         let key = pass.key.filter(|_| self.p > 0.0)?;
-        let mask = Mask::new(self.p, mix(mix(key, self.site), part));
         Some(Mask {
             rows: pass.rows,
-            ..mask
+            ..Mask::new(self.p, mix(mix(key, self.site), part))
         })
     }
 }

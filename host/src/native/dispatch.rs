@@ -42,13 +42,7 @@ unsafe extern "C" {
         sink: Sink,
     ) -> *mut c_char;
     fn lh_check_plain(tensor: *const C_tensor) -> *mut c_char;
-    fn lh_form(tensor: *const C_tensor, out: *mut Form);
-    fn lh_other_form(
-        tensors: *const *const C_tensor,
-        forms: *const Form,
-        sizes: *const i64,
-        count: usize,
-    ) -> usize;
+    fn lh_same_form(one: *const C_tensor, other: *const C_tensor) -> bool;
     fn lh_generator_new(seed: u64, out: *mut *mut c_void) -> *mut c_char;
     fn lh_generator_delete(generator: *mut c_void);
 }
@@ -187,55 +181,10 @@ pub fn check_plain(tensor: &Tensor) -> Result<(), String> {
     outcome(unsafe { lh_check_plain(tensor.as_ptr()) })
 }
 
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-struct Form {
-    dtype: i32,
-    device_type: i32,
-    device_index: i32,
-    dimensions: u32,
-}
-
-/// Shapes, element types and devices of tensors.
-#[derive(Debug)]
-pub struct Forms {
-    list: Vec<Form>,
-    /// Those of all tensors, one after another.
-    sizes: Vec<i64>,
-}
-
-impl Forms {
-    /// Those of plain tensors.
-    #[must_use]
-    pub fn of(tensors: &[Tensor]) -> Self {
-        let form = |tensor: &Tensor| {
-            let mut form = Form::default();
-            // SAFETY: the tensor is alive and plain, and `form` is written.
-            unsafe { lh_form(tensor.as_ptr(), &raw mut form) };
-            form
-        };
-        Self {
-            list: tensors.iter().map(form).collect(),
-            sizes: tensors.iter().flat_map(Tensor::size).collect(),
-        }
-    }
-
-    /// The place of the first of these tensors that is not what the one at its place was.
-    ///
-    /// # Panics
-    /// Where there are not as many tensors.
-    #[must_use]
-    pub fn first_other(&self, tensors: &[Tensor]) -> Option<usize> {
-        let count = self.list.len();
-        assert_eq!(tensors.len(), count, "as many tensors");
-        let pointers: Vec<_> = tensors.iter().map(Tensor::as_ptr).collect();
-        let pointers = pointers.as_ptr().cast();
-        // SAFETY: the tensors and the lists are alive for the length of the call, which throws nothing; there are as many
-        // sizes as the forms say.
-        let place =
-            unsafe { lh_other_form(pointers, self.list.as_ptr(), self.sizes.as_ptr(), count) };
-        (place < count).then_some(place)
-    }
+/// Whether a tensor has the shape, element type and device of another one, which is plain.
+pub fn same_form(one: &Tensor, other: &Tensor) -> bool {
+    // SAFETY: both tensors are alive for the length of the call, which throws nothing.
+    unsafe { lh_same_form(one.as_ptr(), other.as_ptr()) }
 }
 
 fn lower(argument: &Argument<'_>, lists: &mut Vec<Vec<*const c_void>>) -> RawArgument {

@@ -32,7 +32,7 @@ unsafe extern "C" {
     -> *mut c_char;
 }
 
-impl<'a> Mask<'a> {
+impl Mask<'_> {
     /// Nothing is dropped.
     pub const NONE: Self = Self::new(0.0, 0);
 
@@ -40,13 +40,6 @@ impl<'a> Mask<'a> {
     #[must_use]
     pub const fn new(p: f64, key: u64) -> Self {
         Self { p, key, rows: None }
-    }
-
-    /// The same mask, for the rows with these numbers.
-    #[must_use]
-    pub fn of_rows(self, rows: &'a [i64]) -> Self {
-        let rows = Some(rows);
-        Self { rows, ..self }
     }
 
     pub(super) fn raw(&self) -> RawMask {
@@ -121,18 +114,24 @@ mod tests {
 
     #[test]
     fn some_rows_have_the_mask_that_they_have_among_all() -> Result<(), TchError> {
-        let (rows, numbers) = (Tensor::from_slice(&[0_i64, 7, 8, 39]), [0, 7, 8, 39]);
+        let numbers = [0, 7, 8, 39];
+        let rows = Tensor::from_slice(&numbers);
+        let all_rows = Mask::new(0.4, 5);
+        let some_rows = Mask {
+            rows: Some(&numbers),
+            ..all_rows
+        };
         for kind in [Kind::Float, Kind::Double] {
             let x = Tensor::rand([40, 300], (kind, Device::Cpu));
-            let all = dropout(&x, Mask::new(0.4, 5))?.index_select(0, &rows);
+            let all = dropout(&x, all_rows)?.index_select(0, &rows);
             let x = x.index_select(0, &rows).set_requires_grad(true);
-            let some = dropout(&x, Mask::new(0.4, 5).of_rows(&numbers))?;
+            let some = dropout(&x, some_rows)?;
             assert!(some.equal(&all));
             some.sum(kind).backward();
             assert!((x.grad() * &x).allclose(&some, 1e-6, 1e-6, false));
         }
         let three = Tensor::ones([3, 2], (Kind::Float, Device::Cpu));
-        let error = dropout(&three, Mask::new(0.4, 5).of_rows(&numbers)).unwrap_err();
+        let error = dropout(&three, some_rows).unwrap_err();
         assert!(
             error.to_string().contains("numbers of 4 rows for [3, 2]"),
             "{error}"

@@ -75,8 +75,12 @@ mod tests {
             let [a, x, weight, bias] = &inputs;
             let direction = numbers(0.31, &[70, width]).detach();
             let numbers: Vec<i64> = (0..70).map(|row| 3 * row + 1).collect();
-            let mask = Mask::new(0.3, 5);
-            for mask in [Mask::NONE, mask, mask.of_rows(&numbers)] {
+            let all_rows = Mask::new(0.3, 5);
+            let some_rows = Mask {
+                rows: Some(&numbers),
+                ..all_rows
+            };
+            for mask in [Mask::NONE, all_rows, some_rows] {
                 let found = residual_norm([a, x], [weight, bias], 1e-5, mask)?;
                 let sum = dropout(a, mask)? + x;
                 let expected = sum.layer_norm([width], Some(weight), Some(bias), 1e-5, false);

@@ -214,11 +214,8 @@ impl<'a> Held<'a> {
             Lifted::Tensor(handle) => Held::Tensor(handles::get(handle)?),
             Lifted::Tensors(list) => {
                 let table = handles::table();
-                let mut tensors = Vec::with_capacity(list.len());
-                for &handle in list {
-                    tensors.push(table.get(handle)?);
-                }
-                Held::Tensors(tensors)
+                let tensors = list.iter().map(|&handle| table.get(handle));
+                Held::Tensors(tensors.collect::<Result<_>>()?)
             }
             Lifted::OptionalTensors(list) => {
                 let table = handles::table();

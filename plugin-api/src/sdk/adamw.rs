@@ -2,7 +2,7 @@
 
 use lorahost_plugin_derive::Params;
 
-use super::{Alike, Arg, Group, Kind, Optimizer, Result, State, Tensor, op};
+use super::{Arg, Group, Kind, Optimizer, Result, State, Tensor, op};
 
 /// Adam with decoupled weight decay.
 ///
@@ -37,26 +37,6 @@ struct Moments {
     steps: f64,
 }
 
-/// The members apart by their number of steps: one tensor counts for all of a call, where `torch.optim` has one for each
-/// parameter and takes a third of its time to count with them.
-fn by_age(alike: Alike, moments: &[Moments]) -> Vec<(f64, Alike)> {
-    let mut sets: Vec<(f64, Alike)> = Vec::new();
-    for place in alike.members {
-        let steps = moments.get(place).map_or(0.0, |moments| moments.steps);
-        match sets.iter_mut().find(|(age, _)| *age == steps) {
-            Some((_, set)) => set.members.push(place),
-            None => sets.push((
-                steps,
-                Alike {
-                    members: vec![place],
-                    ..alike
-                },
-            )),
-        }
-    }
-    sets
-}
-
 impl Optimizer for AdamW {
     fn prepare(&mut self, group: &Group<'_>) -> Result<()> {
         let moments = group.parameters.iter().map(|parameter| {
@@ -73,11 +53,10 @@ impl Optimizer for AdamW {
 
     /// The group has the parameters of the prepared one, in its order.
     fn step(&mut self, group: &Group<'_>, _step: u64, lr: f64) -> Result<()> {
-        let sets = group.alike();
-        let sets = sets.into_iter().flat_map(|set| by_age(set, &self.moments));
-        for (age, alike) in sets.collect::<Vec<_>>() {
+        let age = |place: usize| self.moments.get(place).map_or(0.0, |moments| moments.steps);
+        for (age, alike) in group.alike_by(age) {
             let (values, grads) = alike.of(group);
-            // The operator counts in float32 on the parameters' device.
+            // One count for all, where `torch.optim` has one for each parameter; in float32 on the parameters' device.
             let steps = op("aten::full")
                 .arg(&[])
                 .arg(age + 1.0)

@@ -106,19 +106,31 @@ impl<'a> Group<'a> {
     /// The parameters that have a gradient, together where factor on the learning rate and weight decay are the same.
     #[must_use]
     pub fn alike(&self) -> Vec<Alike> {
-        let mut sets: Vec<Alike> = Vec::new();
+        let sets = self.alike_by(|_| ());
+        sets.into_iter().map(|((), set)| set).collect()
+    }
+
+    /// As [`alike`](Self::alike), together only where what `key` says of a parameter's place is the same too.
+    pub(super) fn alike_by<K: PartialEq>(&self, key: impl Fn(usize) -> K) -> Vec<(K, Alike)> {
+        let mut sets: Vec<(K, Alike)> = Vec::new();
         for (place, Parameter { info, grad, .. }) in self.parameters.iter().enumerate() {
             if grad.is_none() {
                 continue;
             }
-            let fits = |set: &&mut Alike| (set.lr, set.decay) == (info.lr, info.decay);
+            let own = key(place);
+            let fits = |(key, set): &&mut (K, Alike)| {
+                *key == own && (set.lr, set.decay) == (info.lr, info.decay)
+            };
             match sets.iter_mut().find(fits) {
-                Some(set) => set.members.push(place),
-                None => sets.push(Alike {
-                    lr: info.lr,
-                    decay: info.decay,
-                    members: vec![place],
-                }),
+                Some((_, set)) => set.members.push(place),
+                None => {
+                    let set = Alike {
+                        lr: info.lr,
+                        decay: info.decay,
+                        members: vec![place],
+                    };
+                    sets.push((own, set));
+                }
             }
         }
         sets

@@ -5,7 +5,7 @@ use lorahost_plugin_api::protocol::{
 };
 use tch::Tensor;
 
-use crate::native::dispatch::{Forms, check_plain};
+use crate::native::dispatch::{check_plain, same_form};
 use crate::plugins::component::Invocation;
 use crate::plugins::scope::Scope;
 use crate::plugins::{Component, PluginError};
@@ -14,9 +14,8 @@ use crate::plugins::{Component, PluginError};
 pub struct Optimizer {
     component: Component,
     group: OptimizerGroup,
-    /// What a step must leave as it is, and how it is told.
-    forms: Forms,
-    told: Vec<String>,
+    /// What a step must leave as it is: tensors of each parameter's shape, type and device.
+    forms: Vec<Tensor>,
     seed: u64,
 }
 
@@ -27,7 +26,7 @@ pub struct OptimizerGroup {
 }
 
 /// Type, shape and device of a tensor, or what else it is.
-fn tell(tensor: &Tensor) -> String {
+fn form(tensor: &Tensor) -> String {
     check_plain(tensor).map_or_else(
         |what| what,
         |()| {
@@ -49,8 +48,7 @@ impl Optimizer {
     ) -> Result<Self, PluginError> {
         let optimizer = Self {
             component,
-            forms: Forms::of(&group.values),
-            told: group.values.iter().map(tell).collect(),
+            forms: group.values.iter().map(Tensor::detach).collect(),
             group,
             seed,
         };
@@ -72,12 +70,14 @@ impl Optimizer {
         let place = format!("step {step}");
         self.run(&StepRequest { step, lr }, "step", &place, &tensors)?;
         let OptimizerGroup { infos, values } = &self.group;
-        let Some(other) = self.forms.first_other(values) else {
-            return Ok(());
-        };
-        let (name, found, before) = (&infos[other].name, tell(&values[other]), &self.told[other]);
-        let message = format!("it made {name} {found}, which was {before}");
-        Err(self.component.error("step", &place, message))
+        for ((info, value), before) in infos.iter().zip(values).zip(&self.forms) {
+            if !same_form(value, before) {
+                let (found, before) = (form(value), form(before));
+                let message = format!("it made {} {found}, which was {before}", info.name);
+                return Err(self.component.error("step", &place, message));
+            }
+        }
+        Ok(())
     }
 
     /// Tells the optimizer that an evaluation, checkpoint or the end begins or is over.
