@@ -121,17 +121,16 @@ impl<'a> Group<'a> {
             let fits = |(key, set): &&mut (K, Alike)| {
                 *key == own && (set.lr, set.decay) == (info.lr, info.decay)
             };
-            match sets.iter_mut().find(fits) {
-                Some((_, set)) => set.members.push(place),
-                None => {
-                    let set = Alike {
-                        lr: info.lr,
-                        decay: info.decay,
-                        members: vec![place],
-                    };
-                    sets.push((own, set));
-                }
+            if let Some((_, set)) = sets.iter_mut().find(fits) {
+                set.members.push(place);
+                continue;
             }
+            let set = Alike {
+                lr: info.lr,
+                decay: info.decay,
+                members: vec![place],
+            };
+            sets.push((own, set));
         }
         sets
     }
